@@ -1,0 +1,9 @@
+"""Attention layers: Shift-and-Balance and what the paper compares it with."""
+
+from sb_keras.layers.batch_norm import BatchNormalization as BatchNormalization
+from sb_keras.layers.channel_shuffle import ChannelShuffle as ChannelShuffle
+from sb_keras.layers.dynamic_conv import DynamicConv2D as DynamicConv2D
+from sb_keras.layers.dynamic_conv import DynamicDepthwiseConv2D as DynamicDepthwiseConv2D
+from sb_keras.layers.excitation import Excitation as Excitation
+from sb_keras.layers.shift_balance import ShiftBalance as ShiftBalance
+from sb_keras.layers.squeeze_excite import SqueezeExcite as SqueezeExcite

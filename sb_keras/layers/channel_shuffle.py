@@ -1,0 +1,48 @@
+"""Channel shuffle, ShuffleNet's way of mixing two groups of channels."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="sb_keras")
+class ChannelShuffle(keras.layers.Layer):
+    """Interleaves groups of channels (Ma et al., 2018): (a₁ a₂ … b₁ b₂ …) becomes (a₁ b₁ a₂ b₂ …).
+
+    Args:
+        groups: Number of groups; it divides the number of channels.
+        **kwargs: As `keras.layers.Layer`.
+
+    Input and output shape: `(batch, height, width, channels)`.
+
+    Raises:
+        ValueError: If the channels cannot be divided into the groups.
+
+    Example:
+
+    ```python
+    y = sb_keras.layers.ChannelShuffle(2)(keras.ops.ones((8, 32, 32, 16)))
+    ```
+    """
+
+    def __init__(self, groups=2, **kwargs):
+        super().__init__(**kwargs)
+        self.groups = groups
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def build(self, input_shape):
+        if input_shape[-1] % self.groups:
+            raise ValueError(
+                f"The number of channels must be a multiple of groups={self.groups}. "
+                f"Received shape: {input_shape}"
+            )
+
+    def call(self, inputs):
+        batch, height, width, channels = ops.shape(inputs)
+        grouped = ops.reshape(inputs, (-1, height, width, self.groups, channels // self.groups))
+        return ops.reshape(ops.transpose(grouped, (0, 1, 2, 4, 3)), (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups}

@@ -1,0 +1,70 @@
+"""Shift-and-Balance attention: y = T(x) + λ · tanh(F(x))."""
+
+import math
+
+import keras
+
+from sb_keras.layers.excitation import ChannelAttention
+
+
+@keras.saving.register_keras_serializable(package="sb_keras")
+class ShiftBalance(ChannelAttention):
+    """Shift-and-Balance attention (paper, equations 6 and 7, figure 1).
+
+    y = T(x) + λ · A(x),  A(x) = tanh(F(x))
+
+    T(x), the trunk, is whatever was computed from x, usually a convolution; F is `Excitation`: global
+    average pooling and two fully connected layers. Every channel is shifted by at most its
+    learned λ, so that no channel can be switched off and the trunk's gradient passes unhindered
+    (equation 8).
+
+    Args:
+        hidden_units: Size of F's hidden layer. Defaults to the number of channels of the trunk.
+        gate: `"tanh"`, `"sigmoid"`, `"softmax"` (over the channels), `"relu"` or `"linear"` (Table 9).
+        lambda_init: Initial value of λ, one weight a channel (Table 8).
+        dropout: Rate of the dropout on F's hidden activations (Table 7).
+        **kwargs: As `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: A list `[trunk, inputs]`: T(x) of shape `(batch, height, width, filters)` and x of
+            shape `(batch, any height, any width, channels)`.
+        training: Whether batch normalization and dropout are in training mode.
+
+    Returns:
+        A tensor of the trunk's shape.
+
+    Raises:
+        ValueError: If the gate is unknown, λ's initial value is not finite, the inputs are not a
+            list of two feature maps, or their number of channels is unknown.
+
+    Example:
+
+    ```python
+    x = keras.Input((32, 32, 16))
+    trunk = keras.layers.Conv2D(24, 3, padding="same", use_bias=False)(x)
+    y = sb_keras.layers.ShiftBalance()([trunk, x])
+    ```
+    """
+
+    def __init__(self, hidden_units=None, gate="tanh", lambda_init=0.1, dropout=0.0, **kwargs):
+        super().__init__(hidden_units=hidden_units, gate=gate, dropout=dropout, **kwargs)
+        if not math.isfinite(lambda_init):
+            raise ValueError(
+                f"`lambda_init` must be a finite number. Received: lambda_init={lambda_init}"
+            )
+        self.lambda_init = lambda_init
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.lambda_ = self.add_weight(
+            shape=(input_shape[0][-1],),
+            initializer=keras.initializers.Constant(self.lambda_init),
+            name="lambda",
+        )
+
+    def call(self, inputs, training=None):
+        trunk, inputs = inputs
+        return trunk + self.lambda_ * self.attention(inputs, training=training)
+
+    def get_config(self):
+        return {**super().get_config(), "lambda_init": self.lambda_init}

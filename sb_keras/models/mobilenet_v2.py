@@ -1,0 +1,143 @@
+"""MobileNetV2 for ImageNet-sized images and for CIFAR."""
+
+import dataclasses
+
+from sb_keras.attention import Attention
+from sb_keras.models.stages import (
+    Stage,
+    as_model,
+    conv_norm_relu,
+    image_input,
+    inverted_residuals,
+    make_divisible,
+)
+
+# Sandler et al., 2018, Table 2.
+STAGES = (
+    Stage(expand_ratio=1, filters=16, repeats=1, strides=1),
+    Stage(expand_ratio=6, filters=24, repeats=2, strides=2),
+    Stage(expand_ratio=6, filters=32, repeats=3, strides=2),
+    Stage(expand_ratio=6, filters=64, repeats=4, strides=2),
+    Stage(expand_ratio=6, filters=96, repeats=3, strides=1),
+    Stage(expand_ratio=6, filters=160, repeats=3, strides=2),
+    Stage(expand_ratio=6, filters=320, repeats=1, strides=1),
+)
+# CIFAR's images are small: the second stage keeps the resolution, as in pytorch-cifar.
+CIFAR_STAGES = tuple(
+    dataclasses.replace(stage, strides=1) if stage.filters == 24 else stage for stage in STAGES
+)
+HEAD_FILTERS = 1280
+
+# For detectors: output stride of an ImageNet-sized network -> the last layer at that resolution.
+MOBILENET_V2_TAPS = {
+    2: "block2_expand_relu",
+    4: "block4_expand_relu",
+    8: "block7_expand_relu",
+    16: "block14_expand_relu",
+    32: "head_relu",
+}
+
+
+def _scaled(stages, width_multiplier):
+    return [
+        dataclasses.replace(stage, filters=make_divisible(stage.filters * width_multiplier))
+        for stage in stages
+    ]
+
+
+def MobileNetV2(
+    input_shape=(224, 224, 3),
+    width_multiplier=1.0,
+    attention="static",
+    include_top=True,
+    classes=1000,
+    classifier_activation="softmax",
+    dropout=0.2,
+    name=None,
+):
+    """MobileNetV2 (Sandler et al., 2018) with the attention of the paper's Tables 1 and 2.
+
+    The parameters are torchvision's `mobilenet_v2`, to the digit. Padding is `"same"`, where PyTorch
+    pads evenly on both sides.
+
+    Args:
+        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
+        width_multiplier: Scales the number of channels (0.35, 0.5, 0.75 and 1.0 in the paper).
+        attention: An `Attention` or its kind: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"`, `"condconv"`.
+        include_top: Whether to add pooling, dropout and classifier. Without it the output is
+            the head's feature map, at 1/32 of the resolution.
+        classes: Number of classes.
+        classifier_activation: Activation of the classifier; None for logits.
+        dropout: Dropout rate before the classifier.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` from images, normalized to mean 0 and deviation 1, to class
+        probabilities. Detectors find its feature maps by the names in `MOBILENET_V2_TAPS`.
+
+    Raises:
+        ValueError: If an argument is unknown or out of range.
+
+    Example:
+
+    ```python
+    model = sb_keras.MobileNetV2(width_multiplier=0.35, attention="sb")
+    ```
+    """
+    attention = Attention.of(attention)
+    inputs = image_input(input_shape, width_multiplier)
+    x = conv_norm_relu(inputs, make_divisible(32 * width_multiplier), 3, 2, name="stem")
+    x = inverted_residuals(x, _scaled(STAGES, width_multiplier), attention)
+    head = make_divisible(HEAD_FILTERS * max(1.0, width_multiplier))
+    x = conv_norm_relu(x, head, 1, 1, name="head")
+    name = name or f"mobilenet_v2_{attention.kind}"
+    return as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
+
+
+def CifarMobileNetV2(
+    input_shape=(32, 32, 3),
+    width_multiplier=1.0,
+    attention="static",
+    include_top=True,
+    classes=10,
+    classifier_activation="softmax",
+    dropout=0.0,
+    name=None,
+):
+    """MobileNetV2 for small images, as in the paper's CIFAR-10 experiments (Tables 5 to 10).
+
+    It differs from `MobileNetV2` in a stem of 16 channels at every width, without stride; a second stage
+    without stride; an expand convolution in the first block; a convolution in the shortcut where the
+    number of channels changes; and 1280 channels in the head at every width.
+
+    Args:
+        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
+        width_multiplier: Scales the number of channels (0.35, 0.5, 0.75 and 1.0 in the paper).
+        attention: An `Attention` or its kind: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"`, `"condconv"`.
+        include_top: Whether to add pooling and classifier. Without it the output is the head's
+            feature map, at 1/8 of the resolution.
+        classes: Number of classes.
+        classifier_activation: Activation of the classifier; None for logits.
+        dropout: Dropout rate before the classifier; the paper has none.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` from images, normalized to mean 0 and deviation 1, to class probabilities.
+
+    Raises:
+        ValueError: If an argument is unknown or out of range.
+
+    Example:
+
+    ```python
+    model = sb_keras.CifarMobileNetV2(width_multiplier=0.35, attention="sb")
+    ```
+    """
+    attention = Attention.of(attention)
+    inputs = image_input(input_shape, width_multiplier)
+    x = conv_norm_relu(inputs, 16, 3, 1, name="stem")
+    stages = _scaled(CIFAR_STAGES, width_multiplier)
+    x = inverted_residuals(x, stages, attention, always_expand=True, project_shortcut=True)
+    x = conv_norm_relu(x, HEAD_FILTERS, 1, 1, name="head")
+    name = name or f"cifar_mobilenet_v2_{attention.kind}"
+    return as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)

@@ -1,0 +1,141 @@
+"""What the backbones share: stage tables, convolution units, inverted residuals, the classifier."""
+
+import dataclasses
+
+import keras
+
+from sb_keras.attention import block_attention, conv_norm, static_conv
+from sb_keras.layers.batch_norm import BatchNormalization
+
+SMALLEST_INPUT = 32  # pixels; the networks halve their input five times
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A row of a backbone's table: `repeats` inverted residual blocks, the first with `strides`."""
+
+    expand_ratio: int
+    filters: int
+    repeats: int
+    strides: int
+    kernel_size: int = 3
+
+
+def make_divisible(value, divisor=8):
+    """Rounds to a multiple of `divisor` that is not more than 10 % smaller (Sandler et al., 2018)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def conv_norm_relu(x, filters, kernel_size, strides, name, max_value=6.0):
+    """A convolution without attention, batch normalization and ReLU6 (or ReLU)."""
+    x = static_conv(filters, kernel_size, strides, name=name)(x)
+    x = BatchNormalization(name=f"{name}_bn")(x)
+    return keras.layers.ReLU(max_value, name=f"{name}_relu")(x)
+
+
+def inverted_residuals(
+    x,
+    stages,
+    attention,
+    *,
+    first_block=1,
+    always_expand=False,
+    project_shortcut=False,
+    max_value=6.0,
+):
+    """Stacks the blocks of `stages` (MobileNetV2's and MnasNet's one block function).
+
+    Args:
+        x: Input tensor.
+        stages: `Stage` rows.
+        attention: An `Attention`.
+        first_block: Number of the first block; blocks are named `block1_…`, `block2_…`.
+        always_expand: Whether a block with an expand ratio of 1 has an expand convolution.
+        project_shortcut: Whether a block that keeps the resolution and changes the number of channels
+            has a shortcut, through a 1×1 convolution.
+        max_value: ReLU's upper bound; None for none.
+
+    Returns:
+        The last block's output tensor.
+    """
+    block = first_block
+    for stage in stages:
+        for repeat in range(stage.repeats):
+            x = _inverted_residual(
+                x,
+                dataclasses.replace(stage, strides=1 if repeat else stage.strides),
+                attention,
+                always_expand,
+                project_shortcut,
+                max_value,
+                f"block{block}",
+            )
+            block += 1
+    return x
+
+
+def _inverted_residual(x, stage, attention, always_expand, project_shortcut, max_value, name):
+    shortcut, channels = x, x.shape[-1]
+    expanded = stage.expand_ratio * channels
+    if stage.expand_ratio != 1 or always_expand:
+        x = conv_norm(attention, "expand", expanded, name=f"{name}_expand")(x)
+        x = keras.layers.ReLU(max_value, name=f"{name}_expand_relu")(x)
+    x = conv_norm(
+        attention,
+        "depthwise",
+        expanded,
+        kernel_size=stage.kernel_size,
+        strides=stage.strides,
+        hidden_units=expanded // 6,  # paper, section 5.1
+        name=f"{name}_depthwise",
+    )(x)
+    x = keras.layers.ReLU(max_value, name=f"{name}_depthwise_relu")(x)
+    x = conv_norm(attention, "project", stage.filters, name=f"{name}_project")(x)
+    x = block_attention(attention, stage.filters, name=name)(x)
+
+    if stage.strides != 1:
+        return x
+    if channels != stage.filters:
+        if not project_shortcut:
+            return x
+        shortcut = static_conv(stage.filters, name=f"{name}_shortcut")(shortcut)
+        shortcut = BatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
+    return keras.layers.Add(name=f"{name}_add")([x, shortcut])
+
+
+def image_input(input_shape, width_multiplier):
+    """Checks a builder's arguments and makes its input."""
+    if not width_multiplier > 0:
+        raise ValueError(
+            f"`width_multiplier` must be positive. Received: width_multiplier={width_multiplier}"
+        )
+    shape = tuple(input_shape)
+    if len(shape) != 3 or not isinstance(shape[-1], int) or shape[-1] < 1:
+        raise ValueError(
+            f"`input_shape` must be (height, width, channels). Received: input_shape={input_shape}"
+        )
+    if any(size is not None and size < SMALLEST_INPUT for size in shape[:2]):
+        raise ValueError(
+            f"`input_shape` must have a height and width of at least {SMALLEST_INPUT} pixels, or None. "
+            f"Received: input_shape={input_shape}"
+        )
+    return keras.Input(shape, name="image")
+
+
+def as_model(inputs, x, include_top, classes, classifier_activation, dropout, name):
+    """Adds the classifier where it is asked for, and makes the functional model."""
+    if include_top:
+        if not (isinstance(classes, int) and classes > 0):
+            raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
+        x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool")(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name="dropout")(x)
+        x = keras.layers.Dense(
+            classes,
+            activation=classifier_activation,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            dtype="float32",  # a softmax over many classes loses too much in half precision
+            name="predictions",
+        )(x)
+    return keras.Model(inputs, x, name=name)
