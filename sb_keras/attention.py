@@ -33,8 +33,9 @@ class Attention:
             `"condconv"` (on convolutions).
         positions: The convolutions of each block that have it: `"expand"`, `"depthwise"`, `"project"`
             (C1, C2 and C3 of the paper's Table 5). Of no effect for `"static"` and `"se-block"`.
-        placement: `"conv"` puts SB and SE between a convolution and its batch normalization, so that the pair
-            replaces the convolution; `"norm"` puts them after the normalization. The paper does not say which.
+        placement: `"conv"` puts SB and SE between a convolution and its batch normalization, so that the
+            pair replaces the convolution; `"norm"` puts them after the normalization. The paper does not
+            say which.
         gate: `"tanh"`, `"sigmoid"`, `"softmax"`, `"relu"`, `"linear"`, or None for the kind's own: tanh
             for SB, sigmoid for SE and CondConv, softmax for DyConv.
         lambda_init: SB's initial λ (Table 8).
@@ -129,9 +130,7 @@ def conv_norm(attention, position, filters, *, kernel_size=1, strides=1, hidden_
 
     if kind in ("dyconv", "condconv"):
         return lambda x: norm(
-            _dynamic_conv(
-                attention, x.shape[-1], filters, kernel_size, strides, depthwise, name
-            )(x)
+            _dynamic_conv(attention, x.shape[-1], filters, kernel_size, strides, depthwise, name)(x)
         )
 
     conv = static_conv(filters, kernel_size, strides, depthwise=depthwise, name=name)
@@ -166,9 +165,7 @@ def static_conv(filters, kernel_size=1, strides=1, *, depthwise=False, name):
         "name": name,
     }
     if depthwise:
-        return keras.layers.DepthwiseConv2D(
-            kernel_size, depthwise_initializer=initializer, **common
-        )
+        return keras.layers.DepthwiseConv2D(kernel_size, depthwise_initializer=initializer, **common)
     return keras.layers.Conv2D(filters, kernel_size, kernel_initializer=initializer, **common)
 
 

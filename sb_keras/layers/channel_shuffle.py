@@ -41,6 +41,16 @@ class ChannelShuffle(keras.layers.Layer):
         grouped = ops.reshape(inputs, (-1, height, width, self.groups, channels // self.groups))
         return ops.reshape(ops.transpose(grouped, (0, 1, 2, 4, 3)), (-1, height, width, channels))
 
+    def fold(self, inputs, affine=None):
+        """The same function in stock layers, which need to know the size of the feature map."""
+        _, height, width, channels = inputs.shape
+        if height is None or width is None:
+            return type(self).from_config(self.get_config())(inputs)
+        grouped = (height, width, self.groups, channels // self.groups)
+        x = keras.layers.Reshape(grouped, name=f"{self.name}_split")(inputs)
+        x = keras.layers.Permute((1, 2, 4, 3), name=f"{self.name}_transpose")(x)
+        return keras.layers.Reshape((height, width, channels), name=self.name)(x)
+
     def compute_output_shape(self, input_shape):
         return input_shape
 

@@ -61,8 +61,9 @@ class _DynamicConv(keras.layers.Layer):
         self.kernel = self.add_weight(
             shape=(self.experts, *kernel_shape), initializer=self._initial_kernels, name="kernel"
         )
-        if self.use_bias:
-            self.bias = self.add_weight(shape=(filters,), initializer="zeros", name="bias")
+        self.bias = (
+            self.add_weight(shape=(filters,), initializer="zeros", name="bias") if self.use_bias else None
+        )
         # A weight, so that a schedule can change it in a compiled step and checkpoints hold it.
         self.temperature = self.add_weight(
             shape=(),
@@ -104,6 +105,25 @@ class _DynamicConv(keras.layers.Layer):
         kernel, stride = self.kernel_size[axis], self.strides[axis]
         extent = size if self.padding == "same" else size - kernel + 1
         return (extent + stride - 1) // stride
+
+    def fold(self, inputs, affine=None):
+        """The same layer with `affine` and the routing's batch normalizations folded into its weights."""
+        config = {**self.get_config(), "dtype": "float32", "normalize_routing": False}
+        if affine is not None:
+            config["use_bias"] = True
+        folded = type(self).from_config(config)
+        outputs = folded(inputs)
+        if affine is not None:
+            kernel, bias = affine.fold(self.kernel, self.bias)
+            folded.kernel.assign(kernel)
+            folded.bias.assign(bias)
+        else:
+            folded.kernel.assign(self.kernel)
+            if self.use_bias:
+                folded.bias.assign(self.bias)
+        folded.temperature.assign(self.temperature)
+        folded.routing_network.set_weights(self.routing_network.folded_weights())
+        return outputs
 
     def get_config(self):
         return {
@@ -252,9 +272,7 @@ class DynamicDepthwiseConv2D(_DynamicConv):
         _, height, width, channels = ops.shape(inputs)
         merged = ops.reshape(ops.transpose(inputs, (1, 2, 0, 3)), (1, height, width, -1))
         kernels = ops.reshape(ops.transpose(kernels, (1, 2, 0, 3)), (*self.kernel_size, -1, 1))
-        outputs = ops.depthwise_conv(
-            merged, kernels, self.strides, self.padding, data_format="channels_last"
-        )
+        outputs = ops.depthwise_conv(merged, kernels, self.strides, self.padding, data_format="channels_last")
         size = (self._output_size(height, 0), self._output_size(width, 1))
         outputs = ops.reshape(outputs, (*size, -1, channels))
         return self._add_bias(ops.transpose(outputs, (2, 0, 1, 3)))
@@ -273,7 +291,5 @@ def check_temperature(temperature):
 def _pair(value, name):
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, int) and v > 0 for v in pair):
-        raise ValueError(
-            f"`{name}` must be a positive integer or a pair of them. Received: {name}={value!r}"
-        )
+        raise ValueError(f"`{name}` must be a positive integer or a pair of them. Received: {name}={value!r}")
     return pair

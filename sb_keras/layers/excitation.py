@@ -3,23 +3,11 @@
 import keras
 from keras import ops
 
+from sb_keras.layers.affine import Affine, call_with
+from sb_keras.arguments import check_choice, check_positive_integer, check_rate
 from sb_keras.layers.batch_norm import BatchNormalization
 
 GATES = ("tanh", "sigmoid", "softmax", "relu", "linear")
-
-
-def check_gate(gate):
-    if gate not in GATES:
-        raise ValueError(f"`gate` must be one of {GATES}. Received: gate={gate!r}")
-    return gate
-
-
-def check_hidden_units(hidden_units):
-    if hidden_units is not None and not (isinstance(hidden_units, int) and hidden_units > 0):
-        raise ValueError(
-            f"`hidden_units` must be a positive integer or None. Received: hidden_units={hidden_units!r}"
-        )
-    return hidden_units
 
 
 @keras.saving.register_keras_serializable(package="sb_keras")
@@ -46,17 +34,14 @@ class Excitation(keras.layers.Layer):
     ```
     """
 
-    def __init__(
-        self, units, hidden_units, dropout=0.0, use_bias=False, normalize=True, **kwargs
-    ):
+    def __init__(self, units, hidden_units, dropout=0.0, use_bias=False, normalize=True, **kwargs):
         super().__init__(**kwargs)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1). Received: dropout={dropout}")
-        self.units = units
-        self.hidden_units = hidden_units
-        self.dropout = dropout
+        self.units = check_positive_integer("units", units)
+        self.hidden_units = check_positive_integer("hidden_units", hidden_units)
+        self.dropout = check_rate("dropout", dropout)
         self.use_bias = use_bias
         self.normalize = normalize
+        self.input_spec = keras.layers.InputSpec(ndim=4)
 
         # The paper's PyTorch code draws fully connected weights from N(0, 0.01).
         def dense(size, name):
@@ -101,6 +86,13 @@ class Excitation(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.units)
 
+    def folded_weights(self):
+        """Kernel and bias of both fully connected layers, with the batch normalizations folded in."""
+        return [
+            *_norm_affine(self.squeeze_bn, self.hidden_units).fold(self.squeeze.kernel, self.squeeze.bias),
+            *_norm_affine(self.excite_bn, self.units).fold(self.excite.kernel, self.excite.bias),
+        ]
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -120,13 +112,15 @@ class ChannelAttention(keras.layers.Layer):
 
     def __init__(self, hidden_units=None, gate="sigmoid", dropout=0.0, **kwargs):
         super().__init__(**kwargs)
-        self.hidden_units = check_hidden_units(hidden_units)
-        self.gate = check_gate(gate)
-        self.dropout = dropout
+        self.hidden_units = hidden_units and check_positive_integer("hidden_units", hidden_units)
+        self.gate = check_choice("gate", gate, GATES)
+        self.dropout = check_rate("dropout", dropout)
+        self.input_spec = [keras.layers.InputSpec(ndim=4)] * 2
 
     def build(self, input_shape):
-        trunk_shape, inputs_shape = _check_pair(self, input_shape)
+        trunk_shape, inputs_shape = input_shape
         filters = trunk_shape[-1]
+        self.input_spec = [known_channels(self, shape) for shape in input_shape]
         self.excitation = Excitation(
             filters,
             self.hidden_units or filters,
@@ -141,6 +135,25 @@ class ChannelAttention(keras.layers.Layer):
         gated = keras.activations.get(self.gate)(self.excitation(inputs, training=training))
         return ops.expand_dims(gated, (1, 2))
 
+    def fold_attention(self, inputs):
+        """A(x) in stock layers, of shape `(batch, 1, 1, filters)`."""
+        squeeze_kernel, squeeze_bias, excite_kernel, excite_bias = self.excitation.folded_weights()
+        x = keras.layers.GlobalAveragePooling2D(
+            data_format="channels_last", keepdims=True, name=f"{self.name}_pool"
+        )(inputs)
+        x = self._fold_dense(x, squeeze_kernel, squeeze_bias, "relu", "squeeze")
+        return self._fold_dense(x, excite_kernel, excite_bias, self.gate, "excite")
+
+    def _fold_dense(self, x, kernel, bias, activation, name):
+        dense = keras.layers.Conv2D(
+            kernel.shape[-1],
+            1,
+            activation=activation,
+            data_format="channels_last",
+            name=f"{self.name}_{name}",
+        )
+        return call_with(dense, x, kernel[None, None], bias)
+
     def compute_output_shape(self, input_shape):
         return input_shape[0]
 
@@ -153,15 +166,14 @@ class ChannelAttention(keras.layers.Layer):
         }
 
 
-def _check_pair(layer, input_shape):
-    shapes = list(input_shape) if isinstance(input_shape, (list, tuple)) else []
-    if len(shapes) != 2 or any(not hasattr(s, "__len__") or len(s) != 4 for s in shapes):
+def _norm_affine(norm, channels):
+    return Affine.identity(channels) if norm is None else Affine.of(norm)
+
+
+def known_channels(layer, shape):
+    """The `InputSpec` of feature maps with as many channels as `shape` has."""
+    if shape[-1] is None:
         raise ValueError(
-            f"{type(layer).__name__} is called on a list [trunk, inputs] of two tensors of shape "
-            f"(batch, height, width, channels). Received shapes: {input_shape}"
+            f"{type(layer).__name__} needs to know the number of channels. Received: shape={shape}"
         )
-    if any(shape[-1] is None for shape in shapes):
-        raise ValueError(
-            f"{type(layer).__name__} needs the number of channels. Received shapes: {input_shape}"
-        )
-    return shapes
+    return keras.layers.InputSpec(ndim=4, axes={-1: shape[-1]})

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from sb_keras.layers.affine import call_with
 from sb_keras.layers.excitation import ChannelAttention
 
 
@@ -49,9 +50,7 @@ class ShiftBalance(ChannelAttention):
     def __init__(self, hidden_units=None, gate="tanh", lambda_init=0.1, dropout=0.0, **kwargs):
         super().__init__(hidden_units=hidden_units, gate=gate, dropout=dropout, **kwargs)
         if not math.isfinite(lambda_init):
-            raise ValueError(
-                f"`lambda_init` must be a finite number. Received: lambda_init={lambda_init}"
-            )
+            raise ValueError(f"`lambda_init` must be a finite number. Received: lambda_init={lambda_init}")
         self.lambda_init = lambda_init
 
     def build(self, input_shape):
@@ -65,6 +64,18 @@ class ShiftBalance(ChannelAttention):
     def call(self, inputs, training=None):
         trunk, inputs = inputs
         return trunk + self.lambda_ * self.attention(inputs, training=training)
+
+    def fold(self, inputs, affine=None):
+        """The same function in stock layers; `affine`, if given, is already in the trunk."""
+        trunk, inputs = inputs
+        lambda_ = keras.ops.convert_to_numpy(self.lambda_)
+        if affine is not None:
+            lambda_ = lambda_ * affine.scale
+        balance = keras.layers.DepthwiseConv2D(
+            1, use_bias=False, data_format="channels_last", name=f"{self.name}_lambda"
+        )
+        shift = call_with(balance, self.fold_attention(inputs), lambda_.reshape(1, 1, -1, 1))
+        return keras.layers.Add(name=self.name)([trunk, shift])
 
     def get_config(self):
         return {**super().get_config(), "lambda_init": self.lambda_init}

@@ -44,3 +44,8 @@ class SqueezeExcite(ChannelAttention):
     def call(self, inputs, training=None):
         trunk, inputs = inputs
         return trunk * self.attention(inputs, training=training)
+
+    def fold(self, inputs, affine=None):
+        """The same function in stock layers."""
+        trunk, inputs = inputs
+        return keras.layers.Multiply(name=self.name)([trunk, self.fold_attention(inputs)])

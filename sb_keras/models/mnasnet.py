@@ -52,7 +52,8 @@ def MnasNet(
     Args:
         input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
         width_multiplier: Scales the number of channels (0.5 in the paper).
-        attention: An `Attention` or its kind: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"`, `"condconv"`.
+        attention: An `Attention` or its `kind`: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"` or
+            `"condconv"`.
         include_top: Whether to add pooling, dropout and classifier. Without it the output is
             the head's feature map, at 1/32 of the resolution.
         classes: Number of classes.
@@ -75,9 +76,7 @@ def MnasNet(
     """
     attention = Attention.of(attention)
     inputs = image_input(input_shape, width_multiplier)
-    x = conv_norm_relu(
-        inputs, make_divisible(32 * width_multiplier), 3, 2, name="stem", max_value=None
-    )
+    x = conv_norm_relu(inputs, make_divisible(32 * width_multiplier), 3, 2, name="stem", max_value=None)
     x = static_conv(x.shape[-1], 3, depthwise=True, name="block1_depthwise")(x)
     x = BatchNormalization(name="block1_depthwise_bn")(x)
     x = keras.layers.ReLU(name="block1_depthwise_relu")(x)

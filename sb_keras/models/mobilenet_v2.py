@@ -63,7 +63,8 @@ def MobileNetV2(
     Args:
         input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
         width_multiplier: Scales the number of channels (0.35, 0.5, 0.75 and 1.0 in the paper).
-        attention: An `Attention` or its kind: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"`, `"condconv"`.
+        attention: An `Attention` or its `kind`: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"` or
+            `"condconv"`.
         include_top: Whether to add pooling, dropout and classifier. Without it the output is
             the head's feature map, at 1/32 of the resolution.
         classes: Number of classes.
@@ -113,7 +114,8 @@ def CifarMobileNetV2(
     Args:
         input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
         width_multiplier: Scales the number of channels (0.35, 0.5, 0.75 and 1.0 in the paper).
-        attention: An `Attention` or its kind: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"`, `"condconv"`.
+        attention: An `Attention` or its `kind`: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"` or
+            `"condconv"`.
         include_top: Whether to add pooling and classifier. Without it the output is the head's
             feature map, at 1/8 of the resolution.
         classes: Number of classes.

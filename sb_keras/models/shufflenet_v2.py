@@ -44,7 +44,8 @@ def ShuffleNetV2(
         input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
         width_multiplier: 0.5, 1.0, 1.5 or 2.0 for the published networks; other widths scale the
             channels of ×1.0.
-        attention: An `Attention` or its kind: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"`, `"condconv"`.
+        attention: An `Attention` or its `kind`: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"` or
+            `"condconv"`.
         include_top: Whether to add pooling and classifier. Without it the output is the head's
             feature map, at 1/32 of the resolution.
         classes: Number of classes.
@@ -69,9 +70,7 @@ def ShuffleNetV2(
     inputs = image_input(input_shape, width_multiplier)
     *stage_filters, head = CHANNELS.get(width_multiplier) or _scaled(width_multiplier)
     x = conv_norm_relu(inputs, 24, 3, 2, name="stem", max_value=None)
-    x = keras.layers.MaxPooling2D(
-        3, 2, padding="same", data_format="channels_last", name="stem_pool"
-    )(x)
+    x = keras.layers.MaxPooling2D(3, 2, padding="same", data_format="channels_last", name="stem_pool")(x)
     for stage, (filters, repeats) in enumerate(zip(stage_filters, REPEATS, strict=True), 2):
         for unit in range(1, repeats + 1):
             x = _unit(x, filters, 2 if unit == 1 else 1, attention, f"stage{stage}_unit{unit}")
@@ -104,9 +103,7 @@ def _unit(x, filters, strides, attention, name):
         shortcut = keras.layers.ReLU(name=f"{name}_shortcut_relu")(shortcut)
     x = conv_norm(attention, "expand", half, name=f"{name}_expand")(x)
     x = keras.layers.ReLU(name=f"{name}_expand_relu")(x)
-    x = conv_norm(
-        attention, "depthwise", half, kernel_size=3, strides=strides, name=f"{name}_depthwise"
-    )(x)
+    x = conv_norm(attention, "depthwise", half, kernel_size=3, strides=strides, name=f"{name}_depthwise")(x)
     x = conv_norm(attention, "project", half, name=f"{name}_project")(x)
     x = keras.layers.ReLU(name=f"{name}_project_relu")(x)
     x = block_attention(attention, half, name=name)(x)

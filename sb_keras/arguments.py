@@ -1,0 +1,38 @@
+"""Checks of arguments: each returns the value, or raises a ValueError that says what was expected and received."""
+
+import math
+import numbers
+
+
+def check_choice(name, value, choices):
+    if not (isinstance(value, str) and value in choices):
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
+    return value
+
+
+def check_positive_integer(name, value):
+    if not (isinstance(value, numbers.Integral) and value > 0):
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+    return int(value)
+
+
+def check_finite(name, value):
+    if not _is_finite(value):
+        raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
+    return float(value)
+
+
+def check_positive(name, value):
+    if not (_is_finite(value) and value > 0):
+        raise ValueError(f"`{name}` must be a positive, finite number. Received: {name}={value!r}")
+    return float(value)
+
+
+def check_rate(name, value):
+    if not (_is_finite(value) and 0 <= value < 1):
+        raise ValueError(f"`{name}` must be a number in [0, 1). Received: {name}={value!r}")
+    return float(value)
+
+
+def _is_finite(value):
+    return isinstance(value, numbers.Real) and math.isfinite(value)

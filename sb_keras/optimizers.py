@@ -1,0 +1,53 @@
+"""The paper's optimizer: SGD as PyTorch defines it."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="sb_keras")
+class SGD(keras.optimizers.SGD):
+    """SGD with momentum and coupled weight decay, step for step `torch.optim.SGD`.
+
+    g ← ∂ℓ/∂w + weight_decay · w
+    v ← momentum · v + g
+    w ← w − learning_rate · v
+
+    It differs from `keras.optimizers.SGD` in two places. The weight decay joins the gradient before the
+    momentum and covers every trainable weight, where Keras's shrinks the weights beside the
+    update. And the learning rate multiplies the velocity, where Keras's is inside it, so that a
+    changed learning rate acts at once.
+
+    Args:
+        learning_rate: A float or a schedule.
+        momentum: A float in [0, 1].
+        coupled_weight_decay: The factor of w in the gradient; the paper's is 5e-4 on CIFAR-10 and 4e-5 elsewhere.
+        **kwargs: As `keras.optimizers.SGD`.
+
+    Example:
+
+    ```python
+    model = sb_keras.CifarMobileNetV2(width_multiplier=0.35, attention="sb")
+    model.compile(sb_keras.optimizers.SGD(0.1, coupled_weight_decay=5e-4), "sparse_categorical_crossentropy")
+    ```
+    """
+
+    def __init__(self, learning_rate=0.1, momentum=0.9, coupled_weight_decay=0.0, **kwargs):
+        if not coupled_weight_decay >= 0:
+            raise ValueError(
+                "`coupled_weight_decay` must not be negative. "
+                f"Received: coupled_weight_decay={coupled_weight_decay}"
+            )
+        super().__init__(learning_rate=learning_rate, momentum=momentum, **kwargs)
+        self.coupled_weight_decay = coupled_weight_decay
+
+    def update_step(self, gradient, variable, learning_rate):
+        gradient = ops.cast(gradient, variable.dtype)
+        step = gradient + self.coupled_weight_decay * variable
+        if self.momentum:
+            velocity = self.momentums[self._get_variable_index(variable)]
+            self.assign(velocity, self.momentum * velocity + step)
+            step = step + self.momentum * velocity if self.nesterov else velocity
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * step)
+
+    def get_config(self):
+        return {**super().get_config(), "coupled_weight_decay": self.coupled_weight_decay}
