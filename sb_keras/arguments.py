@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value, or raises a ValueError that says what was expected and received."""
+"""Checks of arguments: each returns the value, or raises a ValueError with what was expected and received."""
 
 import math
 import numbers

@@ -1,13 +1,19 @@
 """Which attention a network has and where: the dataclass, and the one factory that builds it."""
 
 import dataclasses
-import math
 
 import keras
 
+from sb_keras.arguments import (
+    check_choice,
+    check_finite,
+    check_positive,
+    check_positive_integer,
+    check_rate,
+)
 from sb_keras.layers.batch_norm import BatchNormalization
-from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D, check_temperature
-from sb_keras.layers.excitation import check_gate
+from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
+from sb_keras.layers.excitation import GATES
 from sb_keras.layers.shift_balance import ShiftBalance
 from sb_keras.layers.squeeze_excite import SqueezeExcite
 
@@ -66,31 +72,21 @@ class Attention:
     temperature: float = 30.0
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={self.kind!r}")
-        if isinstance(self.positions, str) or not set(self.positions) <= set(POSITIONS):
+        check_choice("kind", self.kind, KINDS)
+        positions = self.positions
+        if not (isinstance(positions, (list, tuple)) and all(p in POSITIONS for p in positions)):
             raise ValueError(
-                f"`positions` must be a tuple of names out of {POSITIONS}. "
-                f"Received: positions={self.positions!r}"
+                f"`positions` must be a tuple of names out of {POSITIONS}. Received: positions={positions!r}"
             )
-        object.__setattr__(self, "positions", tuple(self.positions))
-        if self.placement not in PLACEMENTS:
-            raise ValueError(
-                f"`placement` must be one of {PLACEMENTS}. Received: placement={self.placement!r}"
-            )
+        object.__setattr__(self, "positions", tuple(positions))
+        check_choice("placement", self.placement, PLACEMENTS)
         if self.gate is not None:
-            check_gate(self.gate)
-        if not math.isfinite(self.lambda_init):
-            raise ValueError(
-                f"`lambda_init` must be a finite number. Received: lambda_init={self.lambda_init}"
-            )
-        for name in ("hidden_multiplier", "experts"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value > 0):
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1). Received: dropout={self.dropout}")
-        check_temperature(self.temperature)
+            check_choice("gate", self.gate, GATES)
+        check_finite("lambda_init", self.lambda_init)
+        check_positive_integer("hidden_multiplier", self.hidden_multiplier)
+        check_rate("dropout", self.dropout)
+        check_positive_integer("experts", self.experts)
+        check_positive("temperature", self.temperature)
 
     @property
     def effective_gate(self):
@@ -152,11 +148,7 @@ def block_attention(attention, filters, *, name):
 
 
 def static_conv(filters, kernel_size=1, strides=1, *, depthwise=False, name):
-    """A convolution without bias, initialized as PyTorch's `kaiming_normal_(mode="fan_out")`."""
-    # PyTorch counts a depthwise convolution's fan-out over all its channels, which Keras calls fan-in.
-    initializer = keras.initializers.VarianceScaling(
-        2.0, "fan_in" if depthwise else "fan_out", "untruncated_normal"
-    )
+    """A convolution without bias."""
     common = {
         "strides": strides,
         "padding": "same",
@@ -165,8 +157,17 @@ def static_conv(filters, kernel_size=1, strides=1, *, depthwise=False, name):
         "name": name,
     }
     if depthwise:
-        return keras.layers.DepthwiseConv2D(kernel_size, depthwise_initializer=initializer, **common)
-    return keras.layers.Conv2D(filters, kernel_size, kernel_initializer=initializer, **common)
+        return keras.layers.DepthwiseConv2D(
+            kernel_size, depthwise_initializer=_he_normal(depthwise), **common
+        )
+    return keras.layers.Conv2D(filters, kernel_size, kernel_initializer=_he_normal(depthwise), **common)
+
+
+def _he_normal(depthwise):
+    """PyTorch's `kaiming_normal_(mode="fan_out")`."""
+    # PyTorch counts a depthwise convolution's fan-out over all its channels, which Keras calls fan-in.
+    mode = "fan_in" if depthwise else "fan_out"
+    return keras.initializers.VarianceScaling(2.0, mode, "untruncated_normal")
 
 
 def _excite(attention, kind, hidden_units, name):
@@ -182,8 +183,6 @@ def _excite(attention, kind, hidden_units, name):
 
 
 def _dynamic_conv(attention, channels, filters, kernel_size, strides, depthwise, name):
-    # A depthwise kernel is stacked as (height, width, channels): its "fan-in" is the rows times the
-    # columns times nothing, so it is given the deviation of `static_conv` outright.
     common = {
         "strides": strides,
         "experts": attention.experts,
@@ -192,9 +191,7 @@ def _dynamic_conv(attention, channels, filters, kernel_size, strides, depthwise,
         "hidden_units": attention.hidden_multiplier * max(1, channels // 4),
         "dropout": attention.dropout,
         "use_bias": False,
-        "kernel_initializer": keras.initializers.RandomNormal(
-            stddev=math.sqrt(2 / (kernel_size**2 * filters))
-        ),
+        "kernel_initializer": _he_normal(depthwise),
         "name": name,
     }
     if depthwise:

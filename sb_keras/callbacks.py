@@ -2,7 +2,8 @@
 
 import keras
 
-from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D, check_temperature
+from sb_keras.arguments import check_positive
+from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
 
 
 class TemperatureAnnealing(keras.callbacks.Callback):
@@ -30,7 +31,7 @@ class TemperatureAnnealing(keras.callbacks.Callback):
 
     def __init__(self, start=30.0, end=1.0, epochs=10):
         super().__init__()
-        self.start, self.end = check_temperature(start), check_temperature(end)
+        self.start, self.end = check_positive("start", start), check_positive("end", end)
         if not epochs >= 1:
             raise ValueError(f"`epochs` must be at least 1. Received: epochs={epochs}")
         self.epochs = epochs
@@ -39,5 +40,5 @@ class TemperatureAnnealing(keras.callbacks.Callback):
         progress = min(epoch / self.epochs, 1.0)
         temperature = self.start + (self.end - self.start) * progress
         for layer in self.model._flatten_layers():
-            if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D):
+            if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D) and layer.gate == "softmax":
                 layer.temperature.assign(temperature)

@@ -53,7 +53,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.center
             and not self.renorm
             and not self.synchronized
-            and keras.backend.standardize_dtype(inputs.dtype) != "float64"
+            and self.variable_dtype == "float32"
+            and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "bfloat16", "float16")
         )
 
     def _fused(self, inputs):

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from sb_keras.arguments import check_positive_integer
+from sb_keras.layers.excitation import known_channels
+
 
 @keras.saving.register_keras_serializable(package="sb_keras")
 class ChannelShuffle(keras.layers.Layer):
@@ -26,10 +29,11 @@ class ChannelShuffle(keras.layers.Layer):
 
     def __init__(self, groups=2, **kwargs):
         super().__init__(**kwargs)
-        self.groups = groups
+        self.groups = check_positive_integer("groups", groups)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape):
+        self.input_spec = known_channels(self, input_shape)
         if input_shape[-1] % self.groups:
             raise ValueError(
                 f"The number of channels must be a multiple of groups={self.groups}. "
@@ -37,7 +41,7 @@ class ChannelShuffle(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        batch, height, width, channels = ops.shape(inputs)
+        _, height, width, channels = ops.shape(inputs)
         grouped = ops.reshape(inputs, (-1, height, width, self.groups, channels // self.groups))
         return ops.reshape(ops.transpose(grouped, (0, 1, 2, 4, 3)), (-1, height, width, channels))
 

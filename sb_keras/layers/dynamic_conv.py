@@ -1,9 +1,12 @@
 """Dynamic convolutions: kernels that are mixed anew for every example (DyConv and CondConv)."""
 
+import numbers
+
 import keras
 from keras import ops
 
-from sb_keras.layers.excitation import Excitation, check_gate, check_hidden_units
+from sb_keras.arguments import check_choice, check_positive, check_positive_integer, check_rate
+from sb_keras.layers.excitation import GATES, Excitation, known_channels
 
 
 class _DynamicConv(keras.layers.Layer):
@@ -27,27 +30,23 @@ class _DynamicConv(keras.layers.Layer):
         super().__init__(**kwargs)
         self.kernel_size = _pair(kernel_size, "kernel_size")
         self.strides = _pair(strides, "strides")
-        if padding not in ("same", "valid"):
-            raise ValueError(f"`padding` must be 'same' or 'valid'. Received: padding={padding!r}")
-        if not (isinstance(experts, int) and experts > 0):
-            raise ValueError(f"`experts` must be a positive integer. Received: experts={experts!r}")
-        self.padding = padding
-        self.experts = experts
-        self.gate = check_gate(gate)
-        self.initial_temperature = check_temperature(temperature)
-        self.hidden_units = check_hidden_units(hidden_units)
-        self.dropout = dropout
+        self.padding = check_choice("padding", padding, ("same", "valid"))
+        self.experts = check_positive_integer("experts", experts)
+        self.gate = check_choice("gate", gate, GATES)
+        self.initial_temperature = check_positive("temperature", temperature)
+        self.temperature = None
+        if hidden_units is not None:
+            hidden_units = check_positive_integer("hidden_units", hidden_units)
+        self.hidden_units = hidden_units
+        self.dropout = check_rate("dropout", dropout)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.normalize_routing = normalize_routing
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def _build(self, input_shape, kernel_shape, filters):
+        self.input_spec = known_channels(self, input_shape)
         channels = input_shape[-1]
-        if channels is None:
-            raise ValueError(
-                f"{type(self).__name__} needs the number of channels. Received shape: {input_shape}"
-            )
         self.routing_network = Excitation(
             self.experts,
             self.hidden_units or max(1, channels // 4),
@@ -64,29 +63,32 @@ class _DynamicConv(keras.layers.Layer):
         self.bias = (
             self.add_weight(shape=(filters,), initializer="zeros", name="bias") if self.use_bias else None
         )
-        # A weight, so that a schedule can change it in a compiled step and checkpoints hold it.
-        self.temperature = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(self.initial_temperature),
-            trainable=False,
-            name="temperature",
-        )
+        if self.gate == "softmax":
+            # A weight, so that a schedule can change it in a compiled step and checkpoints hold it.
+            self.temperature = self.add_weight(
+                shape=(),
+                initializer=keras.initializers.Constant(self.initial_temperature),
+                trainable=False,
+                name="temperature",
+            )
 
     def _initial_kernels(self, shape, dtype):
         """Draws every kernel on its own: an initializer that saw them stacked would count them as inputs."""
-        config = self.kernel_initializer.get_config()
+        initializer, config = self.kernel_initializer, self.kernel_initializer.get_config()
         seed = config.get("seed")
-        configs = [
-            {**config, "seed": seed + expert} if isinstance(seed, int) else config
-            for expert in range(shape[0])
-        ]
-        make = type(self.kernel_initializer).from_config
-        return ops.stack([make(config)(shape[1:], dtype) for config in configs])
+        kernels = []
+        for expert in range(shape[0]):
+            # Called twice, an initializer without seed or with a number draws the same again.
+            if "seed" in config and not isinstance(seed, dict):
+                seeded = config if seed is None else {**config, "seed": seed + expert}
+                initializer = type(initializer).from_config(seeded)
+            kernels.append(initializer(shape[1:], dtype))
+        return ops.stack(kernels)
 
     def routing(self, inputs, training=None):
         """The mixing coefficients π(x) of shape `(batch, experts)`."""
         z = self.routing_network(inputs, training=training)
-        if self.gate == "softmax":
+        if self.temperature is not None:
             z = z / ops.cast(self.temperature, z.dtype)
         return keras.activations.get(self.gate)(z)
 
@@ -121,7 +123,8 @@ class _DynamicConv(keras.layers.Layer):
             folded.kernel.assign(self.kernel)
             if self.use_bias:
                 folded.bias.assign(self.bias)
-        folded.temperature.assign(self.temperature)
+        if self.temperature is not None:
+            folded.temperature.assign(self.temperature)
         folded.routing_network.set_weights(self.routing_network.folded_weights())
         return outputs
 
@@ -182,9 +185,7 @@ class DynamicConv2D(_DynamicConv):
 
     def __init__(self, filters, kernel_size, **kwargs):
         super().__init__(kernel_size, **kwargs)
-        if not (isinstance(filters, int) and filters > 0):
-            raise ValueError(f"`filters` must be a positive integer. Received: filters={filters!r}")
-        self.filters = filters
+        self.filters = check_positive_integer("filters", filters)
 
     def build(self, input_shape):
         kernel_shape = (*self.kernel_size, input_shape[-1], self.filters)
@@ -267,6 +268,10 @@ class DynamicDepthwiseConv2D(_DynamicConv):
     def build(self, input_shape):
         self._build(input_shape, (*self.kernel_size, input_shape[-1]), input_shape[-1])
 
+    def _initial_kernels(self, shape, dtype):
+        # Keras's depthwise kernels have one more axis, which initializers count.
+        return ops.squeeze(super()._initial_kernels((*shape, 1), dtype), axis=-1)
+
     def call(self, inputs, training=None):
         kernels = self.mix(self.routing(inputs, training=training))
         _, height, width, channels = ops.shape(inputs)
@@ -282,14 +287,8 @@ class DynamicDepthwiseConv2D(_DynamicConv):
         return (input_shape[0], *size, input_shape[-1])
 
 
-def check_temperature(temperature):
-    if not temperature > 0:
-        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}")
-    return float(temperature)
-
-
 def _pair(value, name):
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, int) and v > 0 for v in pair):
+    if len(pair) != 2 or not all(isinstance(v, numbers.Integral) and v > 0 for v in pair):
         raise ValueError(f"`{name}` must be a positive integer or a pair of them. Received: {name}={value!r}")
-    return pair
+    return tuple(int(v) for v in pair)

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from sb_keras.layers.affine import Affine, call_with
 from sb_keras.arguments import check_choice, check_positive_integer, check_rate
+from sb_keras.layers.affine import Affine, call_with
 from sb_keras.layers.batch_norm import BatchNormalization
 
 GATES = ("tanh", "sigmoid", "softmax", "relu", "linear")
@@ -112,7 +112,9 @@ class ChannelAttention(keras.layers.Layer):
 
     def __init__(self, hidden_units=None, gate="sigmoid", dropout=0.0, **kwargs):
         super().__init__(**kwargs)
-        self.hidden_units = hidden_units and check_positive_integer("hidden_units", hidden_units)
+        if hidden_units is not None:
+            hidden_units = check_positive_integer("hidden_units", hidden_units)
+        self.hidden_units = hidden_units
         self.gate = check_choice("gate", gate, GATES)
         self.dropout = check_rate("dropout", dropout)
         self.input_spec = [keras.layers.InputSpec(ndim=4)] * 2

@@ -1,9 +1,8 @@
 """Shift-and-Balance attention: y = T(x) + λ · tanh(F(x))."""
 
-import math
-
 import keras
 
+from sb_keras.arguments import check_finite
 from sb_keras.layers.affine import call_with
 from sb_keras.layers.excitation import ChannelAttention
 
@@ -49,9 +48,7 @@ class ShiftBalance(ChannelAttention):
 
     def __init__(self, hidden_units=None, gate="tanh", lambda_init=0.1, dropout=0.0, **kwargs):
         super().__init__(hidden_units=hidden_units, gate=gate, dropout=dropout, **kwargs)
-        if not math.isfinite(lambda_init):
-            raise ValueError(f"`lambda_init` must be a finite number. Received: lambda_init={lambda_init}")
-        self.lambda_init = lambda_init
+        self.lambda_init = check_finite("lambda_init", lambda_init)
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -1,9 +1,11 @@
 """What the backbones share: stage tables, convolution units, inverted residuals, the classifier."""
 
 import dataclasses
+import numbers
 
 import keras
 
+from sb_keras.arguments import check_positive, check_positive_integer, check_rate
 from sb_keras.attention import block_attention, conv_norm, static_conv
 from sb_keras.layers.batch_norm import BatchNormalization
 
@@ -106,28 +108,32 @@ def _inverted_residual(x, stage, attention, always_expand, project_shortcut, max
 
 def image_input(input_shape, width_multiplier):
     """Checks a builder's arguments and makes its input."""
-    if not width_multiplier > 0:
+    check_positive("width_multiplier", width_multiplier)
+    if not _is_image_shape(input_shape):
         raise ValueError(
-            f"`width_multiplier` must be positive. Received: width_multiplier={width_multiplier}"
+            "`input_shape` must be (height, width, channels), with a height and width of at least "
+            f"{SMALLEST_INPUT} pixels, or None. Received: input_shape={input_shape!r}"
         )
-    shape = tuple(input_shape)
-    if len(shape) != 3 or not isinstance(shape[-1], int) or shape[-1] < 1:
-        raise ValueError(
-            f"`input_shape` must be (height, width, channels). Received: input_shape={input_shape}"
-        )
-    if any(size is not None and size < SMALLEST_INPUT for size in shape[:2]):
-        raise ValueError(
-            f"`input_shape` must have a height and width of at least {SMALLEST_INPUT} pixels, or None. "
-            f"Received: input_shape={input_shape}"
-        )
-    return keras.Input(shape, name="image")
+    return keras.Input(tuple(input_shape), name="image")
+
+
+def _is_image_shape(shape):
+    def is_size(size, smallest):
+        return isinstance(size, numbers.Integral) and size >= smallest
+
+    return (
+        isinstance(shape, (list, tuple))
+        and len(shape) == 3
+        and all(size is None or is_size(size, SMALLEST_INPUT) for size in shape[:2])
+        and is_size(shape[2], 1)
+    )
 
 
 def as_model(inputs, x, include_top, classes, classifier_activation, dropout, name):
     """Adds the classifier where it is asked for, and makes the functional model."""
     if include_top:
-        if not (isinstance(classes, int) and classes > 0):
-            raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
+        check_positive_integer("classes", classes)
+        check_rate("dropout", dropout)
         x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool")(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name="dropout")(x)
