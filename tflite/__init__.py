@@ -1,0 +1,1 @@
+"""From a trained run to a .tflite file, and what that file does."""
