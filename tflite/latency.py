@@ -1,0 +1,257 @@
+"""Measures how long .tflite files take on the CPU, against each other.
+
+A shared or warm machine drifts by more than two models differ, so the files take turns: every round times
+each file once, in a new order, and a file is compared with the first one round by round. An untimed run
+precedes each timed one: another model has left its weights in the caches, and without it MobileNetV2 ×0.35
+took 10 to 25 % longer, so that a latency would depend on the files that it is listed with.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from tflite.delegation import Delegation, find_delegation
+
+
+class InputError(ValueError):
+    """What the user asked for cannot be measured; the message names what was expected and received."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file at one thread count.
+
+    Attributes:
+        label: The shortest end of the path that tells the file from the others.
+        path: The file as it was given.
+        size_bytes: Size of the file.
+        threads: Number of CPU threads.
+        runs: Number of timed runs.
+        latency_ms_median: Median latency of one inference; p10, p90 and p99 are the percentiles around it.
+        ratio: Median over the rounds of this file's latency over the first file's in the same round.
+        delegation: What XNNPACK runs of the file, and what it does not.
+    """
+
+    label: str
+    path: str
+    size_bytes: int
+    threads: int
+    runs: int
+    latency_ms_median: float
+    latency_ms_p10: float
+    latency_ms_p90: float
+    latency_ms_p99: float
+    ratio: float
+    delegation: Delegation
+
+
+def measure(
+    paths: Sequence[str | Path],
+    threads: Sequence[int] = (1,),
+    runs: int = 50,
+    warmup: int = 5,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Row]:
+    """Times .tflite files on random input, taking turns.
+
+    Args:
+        paths: The files; the first is the one that the others are compared with.
+        threads: Thread counts, each measured on its own.
+        runs: Timed runs of each file at each thread count.
+        warmup: Untimed runs of each file before those.
+        seed: Seeds the input and the order of the files.
+        progress: Called after every round with the rounds done and the rounds in all.
+
+    Returns:
+        A row for each thread count and file, in the order given.
+
+    Raises:
+        InputError: A count is too small, or a file is missing, is no TFLite model, or cannot run in LiteRT on
+            random input. All of it is checked before anything is timed.
+
+    Example:
+        >>> static, sb = measure(["static.tflite", "sb.tflite"])
+        >>> print(f"{sb.latency_ms_median:.2f} ms, {sb.ratio:.2f} times static")
+        2.75 ms, 1.66 times static
+    """
+    _check_counts(paths, threads, runs, warmup, seed)
+    paths = [Path(path) for path in paths]
+    for path in paths:
+        _check_is_tflite(path)
+
+    rows = []
+    for turn, thread_count in enumerate(threads):
+        interpreters = [load(path, thread_count, seed) for path in paths]
+        latencies_ms = take_turns(
+            [interpreter.invoke for interpreter in interpreters],
+            runs,
+            warmup,
+            seed,
+            progress=lambda done, turn=turn: progress(turn * runs + done, len(threads) * runs),
+        )
+        for path, label, interpreter, statistics in zip(
+            paths, distinct_labels(paths), interpreters, summarize(latencies_ms), strict=True
+        ):
+            rows.append(
+                Row(
+                    label=label,
+                    path=str(path),
+                    size_bytes=path.stat().st_size,
+                    threads=thread_count,
+                    runs=runs,
+                    **statistics,
+                    delegation=find_delegation(interpreter),
+                )
+            )
+    return rows
+
+
+def load(path: Path, threads: int, seed: int) -> Interpreter:
+    """Loads a model, fills its inputs with random values and runs it once.
+
+    A float input gets standard normal values, an integer input its type's full range. A batch of unknown size
+    becomes 1.
+
+    Raises:
+        InputError: LiteRT cannot run it, or an input's shape or type leaves open what to feed.
+    """
+    try:
+        interpreter = Interpreter(str(path), num_threads=threads)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: expected a model that LiteRT loads, received: {_one_line(error)}"
+        ) from error
+    inputs = interpreter.get_input_details()
+    for tensor in inputs:
+        if -1 in tensor["shape_signature"][1:]:
+            shape = ", ".join("?" if size == -1 else str(size) for size in tensor["shape_signature"])
+            raise InputError(
+                f"{path}: expected inputs of known size (only the batch may be unknown), "
+                f"received {tensor['name']!r} of shape ({shape}); convert it with a fixed input shape"
+            )
+    try:
+        interpreter.allocate_tensors()
+        generator = np.random.default_rng(seed)
+        for tensor in inputs:
+            interpreter.set_tensor(tensor["index"], _random_values(tensor, path, generator))
+        interpreter.invoke()
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: expected a model that LiteRT runs, received: {_one_line(error)}"
+        ) from error
+    return interpreter
+
+
+def take_turns(
+    invokes: Sequence[Callable[[], None]],
+    runs: int,
+    warmup: int,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> np.ndarray:
+    """Times callables in rounds; a round runs each of them once, in a random order of its own.
+
+    Rotating the order would not do: the second file would still follow the first in nearly every round.
+
+    Args:
+        invokes: What to time.
+        runs: Number of timed rounds.
+        warmup: Number of untimed rounds before those.
+        seed: Seeds the order.
+        progress: Called with the number of timed rounds done, after each.
+        clock: Gives the time in seconds.
+
+    Returns:
+        Latencies in milliseconds, shape (runs, len(invokes)).
+    """
+    for _ in range(warmup):
+        for invoke in invokes:
+            invoke()
+    generator = np.random.default_rng(seed)
+    latencies_ms = np.empty((runs, len(invokes)))
+    for run in range(runs):
+        for index in generator.permutation(len(invokes)):
+            invokes[index]()  # brings its weights back into the caches
+            start = clock()
+            invokes[index]()
+            latencies_ms[run, index] = 1000 * (clock() - start)
+        progress(run + 1)
+    return latencies_ms
+
+
+def summarize(latencies_ms: np.ndarray) -> list[dict[str, float]]:
+    """Reduces what `take_turns` returns to statistics a file, keyed by `Row`'s field names."""
+    median, p10, p90, p99 = np.percentile(latencies_ms, (50, 10, 90, 99), axis=0)
+    # A slow moment slows a whole round, so it cancels within the round and not between two medians.
+    ratio = np.median(latencies_ms / latencies_ms[:, :1], axis=0)
+    names = ("latency_ms_median", "latency_ms_p10", "latency_ms_p90", "latency_ms_p99", "ratio")
+    return [
+        dict(zip(names, map(float, column), strict=True))
+        for column in zip(median, p10, p90, p99, ratio, strict=True)
+    ]
+
+
+def distinct_labels(paths: Sequence[Path]) -> list[str]:
+    """Shortens paths to as many trailing parts as tell them apart; a path given again is numbered.
+
+    Example:
+        >>> distinct_labels([Path("runs/sb/model.tflite"), Path("runs/se/model.tflite")])
+        ['sb/model.tflite', 'se/model.tflite']
+    """
+    for depth in range(1, 1 + max(len(path.parts) for path in paths)):
+        labels = [str(Path(*path.parts[-depth:])) for path in paths]
+        if len(set(labels)) == len(set(paths)):
+            break
+    return [
+        f"{label} ({labels[: index + 1].count(label)})" if label in labels[:index] else label
+        for index, label in enumerate(labels)
+    ]
+
+
+def _check_counts(paths: Sequence, threads: Sequence[int], runs: int, warmup: int, seed: int) -> None:
+    if not paths:
+        raise InputError("files: expected at least one, received none")
+    if not threads or min(threads) < 1 or len(set(threads)) < len(threads):
+        raise InputError(f"threads: expected different counts of at least 1, received {_listed(threads)}")
+    if runs < 1:
+        raise InputError(f"runs: expected at least 1, received {runs}")
+    if warmup < 0:
+        raise InputError(f"warmup: expected at least 0, received {warmup}")
+    if seed < 0:
+        raise InputError(f"seed: expected at least 0, received {seed}")
+
+
+def _check_is_tflite(path: Path) -> None:
+    if not path.is_file():
+        received = "a directory" if path.is_dir() else "nothing there"
+        raise InputError(f"{path}: expected a .tflite file, received {received}")
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start[4:] != b"TFL3":
+        raise InputError(f"{path}: expected a TFLite model (b'TFL3' at byte 4), received {start[4:]!r}")
+
+
+def _random_values(tensor: dict, path: Path, generator: np.random.Generator) -> np.ndarray:
+    dtype, shape = np.dtype(tensor["dtype"]), tensor["shape"]
+    if dtype.kind == "f":
+        return generator.standard_normal(shape).astype(dtype)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return generator.integers(limits.min, limits.max, size=shape, dtype=dtype, endpoint=True)
+    if dtype.kind == "b":
+        return generator.integers(0, 2, size=shape).astype(dtype)
+    raise InputError(f"{path}: expected inputs of numbers, received {tensor['name']!r} of type {dtype.name}")
+
+
+def _listed(values: Sequence) -> str:
+    return ", ".join(map(str, values)) or "none"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
