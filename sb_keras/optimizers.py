@@ -20,7 +20,7 @@ class SGD(keras.optimizers.SGD):
     Args:
         learning_rate: A float or a schedule.
         momentum: A float in [0, 1].
-        coupled_weight_decay: The factor of w in the gradient; the paper's is 5e-4 on CIFAR-10 and 4e-5 elsewhere.
+        coupled_weight_decay: The factor of w in the gradient; the paper's is 5e-4 on CIFAR-10, else 4e-5.
         **kwargs: As `keras.optimizers.SGD`.
 
     Example:

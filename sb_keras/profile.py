@@ -9,6 +9,7 @@ from sb_keras.graph import nodes
 from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
 from sb_keras.layers.excitation import ChannelAttention
 from sb_keras.layers.shift_balance import ShiftBalance
+from sb_keras.table import format_table
 
 _CONVS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _STATE = ("moving_mean", "moving_variance", "temperature", "seed_generator_state")
@@ -60,16 +61,7 @@ class Profile:
             )
             for row in (*self.layers, self.total)
         ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if column < 3 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in (head, *rows)
-        ]
-        rule = "─" * len(lines[0])
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        return format_table(head, rows, align="<<<>>>>", footer=1)
 
 
 def profile(model):

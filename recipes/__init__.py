@@ -1,0 +1,1 @@
+"""Training recipes: the paper's settings as values, and the programs that run them."""

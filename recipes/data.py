@@ -1,0 +1,262 @@
+"""The images of a recipe: loading, augmentation, normalization and batches."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from recipes.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Some of a data set: uint8 images (n, height, width, 3) or paths of files, and their labels."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
+
+    def select(self, indices):
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set: names of the classes, and the three splits."""
+
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+
+
+def load(data):
+    """Loads the data set that a recipe's `data` names.
+
+    Args:
+        data: A `recipes.recipe.Data`.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        UserError: If the data are not there or not usable.
+    """
+    dataset = {"digits": _digits, "cifar10": _cifar10, "image_folder": _image_folder}[data.name](data)
+    if not data.validation_fraction:
+        return dataset
+    train, validation = _hold_out(dataset.train, data.validation_fraction)
+    return dataclasses.replace(dataset, train=train, validation=validation)
+
+
+def training_batches(split, recipe, first_epoch=0):
+    """All batches from the beginning of `first_epoch` to the end of the training, one epoch after the other.
+
+    Order and augmentation are functions of the seed, the epoch and the step alone, so that a training
+    that goes on from a checkpoint sees the images that it would have seen.
+
+    Args:
+        split: The training images.
+        recipe: The recipe.
+        first_epoch: Number of epochs that are done.
+
+    Returns:
+        A `tf.data.Dataset` of images (batch, height, width, 3), normalized, and labels (batch,).
+    """
+    steps = steps_per_epoch(split, recipe)
+
+    def epoch_of_indices(epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(split)), seed=(recipe.seed, epoch))
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size).take(steps)
+        return batches.enumerate(start=epoch * steps)
+
+    images, labels = _as_tensors(split)
+
+    def batch(step, indices):
+        pixels = _pixels(tf.gather(images, indices), recipe.data.image_size)
+        pixels = augment(pixels, (recipe.seed, step), recipe.data.pad, recipe.data.flip)
+        return _normalize(pixels, recipe.data), tf.gather(labels, indices)
+
+    epochs = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_of_indices)
+    return epochs.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def evaluation_batches(split, data, batch_size):
+    """The images of a split in order, normalized and not augmented, with their labels, in batches."""
+    images, labels = _as_tensors(split)
+
+    def batch(indices):
+        pixels = _pixels(tf.gather(images, indices), data.image_size)
+        return _normalize(pixels, data), tf.gather(labels, indices)
+
+    indices = tf.data.Dataset.range(len(split)).batch(batch_size)
+    return indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def steps_per_epoch(split, recipe):
+    """Number of batches in an epoch, the last one perhaps smaller."""
+    available = -(-len(split) // recipe.batch_size)
+    if recipe.steps_per_epoch is not None and recipe.steps_per_epoch > available:
+        raise UserError(
+            f"steps_per_epoch must be at most {available}: {len(split)} training images in batches of "
+            f"{recipe.batch_size}. Received: {recipe.steps_per_epoch}"
+        )
+    return recipe.steps_per_epoch or available
+
+
+def augment(images, seed, pad, flip):
+    """Zero padding, random crop back to the old size, and random mirroring, for each image on its own.
+
+    Args:
+        images: Tensor (batch, height, width, channels).
+        seed: Two integers; the same seed gives the same result.
+        pad: Pixels added on every side.
+        flip: Whether to mirror half of the images.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    batch, height, width, _ = tf.unstack(tf.shape(images))
+    crop_seed, flip_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
+    if pad:
+        padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+        corner = tf.random.stateless_uniform((batch, 2), crop_seed, 0, 2 * pad + 1, tf.int32)
+        images = tf.gather(padded, corner[:, :1] + tf.range(height), axis=1, batch_dims=1)
+        images = tf.gather(images, corner[:, 1:] + tf.range(width), axis=2, batch_dims=1)
+    if flip:
+        coin = tf.random.stateless_uniform((batch, 1, 1, 1), flip_seed) < 0.5
+        images = tf.where(coin, tf.reverse(images, axis=[2]), images)
+    return images
+
+
+def _normalize(pixels, data):
+    mean, std = (255.0 * tf.constant(values, tf.float32) for values in (data.mean, data.std))
+    return (tf.cast(pixels, tf.float32) - mean) / std
+
+
+def _as_tensors(split):
+    with tf.device("cpu"):
+        return tf.constant(split.images), tf.constant(split.labels)
+
+
+def _pixels(images, size):
+    """Decodes a batch of paths; a batch of pixels is returned as it is."""
+    if images.dtype != tf.string:
+        return images
+
+    def read(path):
+        image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        image = tf.image.resize(image, (size, size), antialias=True)
+        return tf.cast(tf.round(image), tf.uint8)
+
+    return tf.map_fn(read, images, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8))
+
+
+def _hold_out(train, fraction):
+    """Splits off validation images: always the same ones, whatever the recipe's seed."""
+    order = np.random.default_rng(0).permutation(len(train))
+    held_out = max(1, round(fraction * len(train)))
+    return train.select(np.sort(order[held_out:])), train.select(np.sort(order[:held_out]))
+
+
+def _digits(data):
+    """scikit-learn's digits: a fifth of them, the same share of each class, are for testing."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16))
+    size = (data.image_size, data.image_size)
+    images = np.round(tf.image.resize(images, size).numpy()).astype("uint8").repeat(3, axis=-1)
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
+    everything = Split(images, labels.astype("int32"))
+    train, test = everything.select(np.sort(train)), everything.select(np.sort(test))
+    return Dataset(tuple("0123456789"), train, validation=test, test=test)
+
+
+def _cifar10(data):
+    import tensorflow_datasets as tfds
+
+    if data.image_size != 32:
+        raise UserError(f"data.image_size must be 32 for cifar10. Received: {data.image_size}")
+    try:
+        builder = tfds.builder("cifar10", data_dir=data.directory)
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS, its downloader and the file system each raise their own
+        raise UserError(
+            "cannot load cifar10 through tensorflow-datasets; without a network, set TFDS_DATA_DIR or "
+            f"data.directory to a folder that has it ({type(error).__name__}: {error})"
+        ) from error
+
+    def split(name):
+        examples = builder.as_dataset(split=name, batch_size=1000, shuffle_files=False)
+        images, labels = zip(*((e["image"], e["label"]) for e in examples.as_numpy_iterator()), strict=True)
+        return Split(np.concatenate(images), np.concatenate(labels).astype("int32"))
+
+    test = split("test")
+    return Dataset(tuple(builder.info.features["label"].names), split("train"), validation=test, test=test)
+
+
+def _image_folder(data):
+    """A folder a class, split by a fixed draw; or folders `train`, `validation`, `test` of such folders."""
+    if data.directory is None:
+        raise UserError("image_folder needs --set data.directory=FOLDER, with a folder of pictures a class")
+    root = pathlib.Path(data.directory)
+    if not root.is_dir():
+        raise UserError(f"no such folder: {root}")
+    if (root / "train").is_dir():
+        classes = _class_names(root / "train")
+        train = _files(root / "train", classes)
+        test, validation = (
+            _files(root / name, classes) if (root / name).is_dir() else None
+            for name in ("test", "validation")
+        )
+        if test is None and validation is None:
+            raise UserError(f"{root} has a 'train' folder but neither 'test' nor 'validation'")
+        test, validation = test or validation, validation or test
+        return Dataset(classes, train, validation=validation, test=test)
+    classes = _class_names(root)
+    train, test = _hold_out(_files(root, classes), 0.2)
+    return Dataset(classes, train, validation=test, test=test)
+
+
+def _class_names(folder):
+    names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+    if len(names) < 2:
+        raise UserError(f"{folder} must have a folder for each of at least two classes. Received: {names}")
+    return names
+
+
+def _files(folder, classes):
+    unknown = set(_class_names(folder)) - set(classes)
+    if unknown:
+        raise UserError(f"{folder} has classes that the training images lack: {sorted(unknown)}")
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        files = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES)
+        paths += map(str, files)
+        labels += [label] * len(files)
+        if not files:
+            raise UserError(f"{folder / name} has no pictures ({', '.join(SUFFIXES)})")
+    _check_pictures(paths)
+    return Split(np.array(paths), np.array(labels, "int32"))
+
+
+def _check_pictures(paths):
+    from PIL import Image
+
+    bad = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                image.verify()
+        except (OSError, SyntaxError) as error:
+            bad.append(f"{path} ({error})")
+    if bad:
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise UserError(f"cannot read these pictures: {'; '.join(bad[:5])}{more}")

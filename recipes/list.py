@@ -1,0 +1,53 @@
+"""Shows the recipes, and the paper's results beside the commands that rerun them.
+
+python -m recipes.list [--csv FILE]
+"""
+
+import argparse
+import csv
+import dataclasses
+import sys
+
+from recipes.errors import UserError, exit_code
+from recipes.registry import PAPER, RECIPES
+from sb_keras.table import format_table
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m recipes.list", description=__doc__.splitlines()[0])
+    parser.add_argument("--csv", metavar="FILE", help="also write the paper's results to a CSV file")
+    args = parser.parse_args(argv)
+
+    print("Recipes (python -m recipes.train NAME --run-dir DIR)\n")
+    rows = [
+        (r.name, r.model.builder, r.model.width_multiplier, r.model.attention.kind, r.data.name, r.epochs)
+        for r in RECIPES.values()
+    ]
+    print(format_table(("name", "network", "width", "attention", "data", "epochs"), rows, "<<><<>"))
+
+    print("\nThe paper's results, and what reruns them (mean ± standard deviation of five runs)\n")
+    rows = [
+        (
+            result.table,
+            f"{result.recipe} --set {result.setting}" if result.setting else result.recipe,
+            f"{result.accuracy:.3f} ± {result.spread:.3f}",
+        )
+        for result in PAPER
+    ]
+    print(format_table(("table", "recipe", "accuracy / %"), rows, "><>"))
+    if args.csv:
+        _write_csv(args.csv)
+
+
+def _write_csv(path):
+    try:
+        with open(path, "x", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(field.name for field in dataclasses.fields(PAPER[0]))
+            writer.writerows(dataclasses.astuple(result) for result in PAPER)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,79 @@
+"""What happens beside the training steps: log, checkpoints, best model, λ's histograms, divergence."""
+
+import math
+import time
+
+import keras
+import tensorflow as tf
+
+import sb_keras
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes, after every epoch, a row of the log, the model if it is the best so far, and a checkpoint.
+
+    In this order: killed in between, a training goes on from the checkpoint before, and writes the same again.
+
+    Args:
+        run: A `RunDirectory`.
+        rows: The rows of the log for the epochs that are done.
+    """
+
+    def __init__(self, run, rows):
+        super().__init__()
+        self.run = run
+        self.rows = list(rows)
+        self.best = max((row["val_accuracy"] for row in rows), default=-math.inf)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {key: float(value) for key, value in logs.items()}
+        row |= {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self._started, 3)}
+        self.rows.append(row)
+        self.run.write_log(self.rows)
+        if row["val_accuracy"] > self.best:
+            self.best = row["val_accuracy"]
+            self.run.save_model(self.model, self.run.best_file)
+        self.run.save_checkpoint(self.model, epoch + 1)
+
+
+class LambdaHistograms(keras.callbacks.Callback):
+    """Writes a histogram of λ of every Shift-and-Balance layer to TensorBoard, an epoch each.
+
+    Args:
+        directory: Where TensorBoard's event files go.
+    """
+
+    def __init__(self, directory):
+        super().__init__()
+        self.directory = str(directory)
+
+    def on_train_begin(self, logs=None):
+        self._writer = tf.summary.create_file_writer(self.directory)
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self._writer.as_default(step=epoch):
+            for layer in self.model.layers:
+                if isinstance(layer, sb_keras.layers.ShiftBalance):
+                    tf.summary.histogram(f"lambda/{layer.name}", keras.ops.convert_to_numpy(layer.lambda_))
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+class StopOnDivergence(keras.callbacks.Callback):
+    """Ends the training at the first step with a loss that is not finite, before anything is saved."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss is {loss} in epoch {self._epoch}, step {batch + 1}")

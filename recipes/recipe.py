@@ -1,0 +1,176 @@
+"""A recipe: everything that decides how a network is trained, as one frozen value."""
+
+import dataclasses
+import json
+import math
+
+import sb_keras
+from recipes.errors import UserError, check_in_range, check_one_of
+from recipes.fields import flat_items, from_values, replace
+
+BUILDERS = ("CifarMobileNetV2", "MobileNetV2", "MnasNet", "ShuffleNetV2")
+DATA_SETS = ("digits", "cifar10", "image_folder")
+SCHEDULES = ("cosine", "linear", "constant")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Which network: the name of a builder of `sb_keras` and its arguments."""
+
+    builder: str = "CifarMobileNetV2"
+    width_multiplier: float = 0.35
+    attention: sb_keras.Attention = sb_keras.Attention("sb")  # noqa: RUF009 (it is frozen)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        check_one_of("model.builder", self.builder, BUILDERS)
+        check_in_range("model.width_multiplier", self.width_multiplier, above=0)
+        check_in_range("model.dropout", self.dropout, least=0, below=1)
+
+    def build(self, image_size, classes):
+        """Builds the network for square RGB images of `image_size` pixels."""
+        return getattr(sb_keras, self.builder)(
+            input_shape=(image_size, image_size, 3),
+            width_multiplier=self.width_multiplier,
+            attention=self.attention,
+            classes=classes,
+            dropout=self.dropout,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which images, and how they are augmented and normalized.
+
+    Attributes:
+        name: `"digits"` (scikit-learn's, nothing to download), `"cifar10"` (tensorflow-datasets), or
+            `"image_folder"` (your own pictures: `directory` has a folder a class, or `train`, `validation`
+            and `test` folders of such folders).
+        directory: Where the data lie. For `"cifar10"` None means TFDS's own place (`TFDS_DATA_DIR`).
+        image_size: Height and width in pixels.
+        pad: Zero pixels added on every side before a random crop back to `image_size`.
+        flip: Whether to mirror half of the training images.
+        mean: Mean of each channel, of pixels in [0, 1].
+        std: Standard deviation of each channel, of pixels in [0, 1].
+        validation_fraction: Share of the training images that is held out for validation. With 0 the test
+            images serve for it, as is usual for CIFAR-10.
+    """
+
+    name: str = "digits"
+    directory: str | None = None
+    image_size: int = 32
+    pad: int = 2
+    flip: bool = True
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    validation_fraction: float = 0.1
+
+    def __post_init__(self):
+        check_one_of("data.name", self.name, DATA_SETS)
+        check_in_range("data.image_size", self.image_size, least=32)
+        check_in_range("data.pad", self.pad, least=0)
+        check_in_range("data.validation_fraction", self.validation_fraction, least=0, below=1)
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise UserError(
+                "data.mean and data.std must have three numbers, and std positive ones. "
+                f"Received: {self.mean} and {self.std}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """SGD as PyTorch defines it, with a learning rate that changes from epoch to epoch."""
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+
+    def __post_init__(self):
+        check_in_range("optimizer.learning_rate", self.learning_rate, above=0)
+        check_in_range("optimizer.momentum", self.momentum, least=0, below=1)
+        check_in_range("optimizer.weight_decay", self.weight_decay, least=0)
+        check_one_of("optimizer.schedule", self.schedule, SCHEDULES)
+
+    def learning_rate_at(self, epoch, epochs):
+        """The learning rate of one epoch, counted from 0, as PyTorch's schedulers step."""
+        factor = {
+            "cosine": (1 + math.cos(math.pi * epoch / epochs)) / 2,
+            "linear": 1 - epoch / epochs,
+            "constant": 1.0,
+        }[self.schedule]
+        return self.learning_rate * factor
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a network is trained.
+
+    Attributes:
+        name: Name of the recipe.
+        model: The network.
+        data: The images.
+        optimizer: The optimizer and its schedule.
+        batch_size: Images a step, over all devices.
+        epochs: Passes over the training images.
+        steps_per_epoch: Steps after which an epoch ends early; None for all images.
+        seed: Seed of weights, order, augmentation and dropout.
+        precision: Keras dtype policy.
+        temperature_epochs: Epochs in which DyConv's temperature falls to 1; 0 keeps it (the paper's way).
+    """
+
+    name: str
+    model: Model = Model()
+    data: Data = Data()
+    optimizer: Optimizer = Optimizer()
+    batch_size: int = 128
+    epochs: int = 200
+    steps_per_epoch: int | None = None
+    seed: int = 0
+    precision: str = "float32"
+    temperature_epochs: int = 0
+
+    def __post_init__(self):
+        for field in ("batch_size", "epochs"):
+            check_in_range(field, getattr(self, field), least=1)
+        if self.steps_per_epoch is not None:
+            check_in_range("steps_per_epoch", self.steps_per_epoch, least=1)
+        check_in_range("seed", self.seed, least=0, below=2**31)
+        check_one_of("precision", self.precision, PRECISIONS)
+        check_in_range("temperature_epochs", self.temperature_epochs, least=0)
+
+    def to_json(self):
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text):
+        """Reads what `to_json` wrote.
+
+        Raises:
+            UserError: If the text is not JSON, or a key is unknown, missing or of a wrong type.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"not a recipe: {error}") from error
+        return from_values(cls, values)
+
+    def override(self, assignments):
+        """Applies `key=value` strings, as `--set` takes them, for example `model.width_multiplier=0.5`.
+
+        Raises:
+            UserError: If a key is unknown, or a value is of a wrong type or out of range.
+        """
+        recipe = self
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals:
+                raise UserError(f"--set takes key=value. Received: {assignment!r}")
+            recipe = replace(recipe, key, text)
+        return recipe
+
+    def differences(self, other):
+        """The keys in which two recipes differ, each with both values."""
+        mine, others = dict(flat_items(self)), dict(flat_items(other))
+        return [(key, value, others[key]) for key, value in mine.items() if value != others[key]]

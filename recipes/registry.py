@@ -1,0 +1,27 @@
+"""All recipes by name."""
+
+import pathlib
+
+from recipes import cifar10, digits
+from recipes.errors import UserError
+from recipes.recipe import Recipe
+
+DEFAULT = "digits-mobilenetv2-sb"
+RECIPES = {recipe.name: recipe for recipe in (*digits.RECIPES, *cifar10.RECIPES)}
+PAPER = cifar10.PAPER
+
+
+def find(name):
+    """The recipe of that name, or the one in that JSON file.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    path = pathlib.Path(name)
+    if path.suffix == ".json":
+        if not path.is_file():
+            raise UserError(f"no such file: {path}")
+        return Recipe.from_json(path.read_text())
+    raise UserError(f"unknown recipe {name!r}. `python -m recipes.list` shows the names")
