@@ -64,6 +64,7 @@ class Excitation(keras.layers.Layer):
         self.excite_bn = norm("excite_bn")
 
     def build(self, input_shape):
+        self.input_spec = known_channels(self, input_shape)
         batch, channels = input_shape[0], input_shape[-1]
         self.squeeze.build((batch, channels))
         self.excite.build((batch, self.hidden_units))

@@ -1,0 +1,240 @@
+"""What holds for every layer: configurations, files, unknown sizes, gradients, precision."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import images, to_numpy
+
+from sb_keras import layers
+
+CHANNELS = 6
+# Every argument differs from its default, so that one which a configuration forgets is noticed.
+DYNAMIC = {
+    "strides": 2,
+    "padding": "valid",
+    "experts": 3,
+    "gate": "sigmoid",
+    "temperature": 5.0,
+    "hidden_units": 2,
+    "dropout": 0.25,
+    "use_bias": False,
+    "kernel_initializer": keras.initializers.HeNormal(seed=3),
+    "normalize_routing": False,
+}
+ARGUMENTS = {
+    layers.BatchNormalization: {"axis": 3, "momentum": 0.5, "epsilon": 0.1},
+    layers.ChannelShuffle: {"groups": 3},
+    layers.DynamicConv2D: {"filters": 8, "kernel_size": (3, 1), **DYNAMIC},
+    layers.DynamicDepthwiseConv2D: {"kernel_size": 3, **DYNAMIC},
+    layers.Excitation: {"units": 8, "hidden_units": 5, "dropout": 0.25, "use_bias": True, "normalize": False},
+    layers.ShiftBalance: {"hidden_units": 5, "gate": "relu", "lambda_init": 0.5, "dropout": 0.25},
+    layers.SqueezeExcite: {"hidden_units": 5, "gate": "tanh", "dropout": 0.25},
+}
+LAYERS = {
+    "batch_norm": lambda **k: layers.BatchNormalization(**k),
+    "channel_shuffle": lambda **k: layers.ChannelShuffle(3, **k),
+    "dynamic_pointwise": lambda **k: layers.DynamicConv2D(8, 1, hidden_units=5, **k),
+    "dynamic_conv": lambda **k: layers.DynamicConv2D(8, 3, strides=2, hidden_units=5, **k),
+    "condconv": lambda **k: layers.DynamicConv2D(8, 3, gate="sigmoid", hidden_units=5, **k),
+    "dynamic_depthwise": lambda **k: layers.DynamicDepthwiseConv2D(3, strides=2, hidden_units=5, **k),
+    "excitation": lambda **k: layers.Excitation(8, 5, **k),
+    "shift_balance": lambda **k: layers.ShiftBalance(5, **k),
+    "squeeze_excite": lambda **k: layers.SqueezeExcite(5, **k),
+}
+every_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+def model_of(name, height=None, width=None, **arguments):
+    """A model of the one layer; SB and SE have the input and a part of it as their trunk."""
+    inputs = keras.Input((height, width, CHANNELS))
+    layer = LAYERS[name](**arguments)
+    if isinstance(layer, layers.ShiftBalance | layers.SqueezeExcite):
+        trunk = keras.layers.MaxPooling2D(2, data_format="channels_last")(inputs)
+        return keras.Model(inputs, layer([trunk, inputs]))
+    return keras.Model(inputs, layer(inputs))
+
+
+@pytest.mark.parametrize("cls", ARGUMENTS)
+def test_config_round_trip(cls):
+    layer = cls(**ARGUMENTS[cls])
+    config = layer.get_config()
+    assert cls.from_config(config).get_config() == config
+
+    defaults = {
+        parameter.name: parameter.default
+        for base in reversed(cls.__mro__)
+        if base.__module__.startswith("sb_keras")
+        for parameter in inspect.signature(base.__init__).parameters.values()
+        if parameter.name not in ("self", "kwargs")
+    }
+    assert set(ARGUMENTS[cls]) == set(defaults), "not all arguments are tested"
+    for name, value in ARGUMENTS[cls].items():
+        assert value != defaults[name]
+        if name in ("strides", "kernel_size"):
+            value = value if isinstance(value, tuple) else (value, value)
+        elif name == "kernel_initializer":
+            value = keras.initializers.serialize(value)
+        assert config[name] == value
+
+
+def test_every_public_layer_is_tested():
+    assert {value for name, value in vars(layers).items() if name[0].isupper()} == set(ARGUMENTS)
+
+
+@every_layer
+def test_keras_file_round_trip(tmp_path, rng, name):
+    x = images(rng, 3, 8, 7, CHANNELS)
+    model = model_of(name)
+    for weight in model.weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert [w.path for w in loaded.weights] == [w.path for w in model.weights]
+
+
+@every_layer
+def test_unknown_sizes(rng, name):
+    model = model_of(name)
+    signature = [tf.TensorSpec((None, None, None, CHANNELS))]
+    call = tf.function(lambda x: model(x), input_signature=signature)
+    for shape in ((1, 8, 7), (3, 5, 6)):
+        x = images(rng, *shape, CHANNELS)
+        expected = model(x).numpy()
+        np.testing.assert_allclose(call(x), expected, rtol=1e-5, atol=1e-6)
+        assert model.compute_output_shape(x.shape) == expected.shape
+    assert [a in (None, b) for a, b in zip(model.output_shape, expected.shape, strict=True)]
+
+
+@every_layer
+def test_predict_with_a_ragged_last_batch(rng, name):
+    x = images(rng, 5, 8, 7, CHANNELS)
+    model = model_of(name, 8, 7)
+    np.testing.assert_allclose(model.predict(x, batch_size=2, verbose=0), model(x), rtol=1e-5, atol=1e-6)
+
+
+@every_layer
+def test_every_trainable_weight_has_a_gradient(rng, name):
+    x = images(rng, 4, 8, 7, CHANNELS)
+    model = model_of(name)
+    for weight in model.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape))
+    with tf.GradientTape() as tape:
+        y = model(x, training=True)
+        loss = tf.reduce_sum(y * images(rng, *y.shape))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
+        assert gradient is not None, weight.path
+        assert np.isfinite(gradient).all(), weight.path
+        # A bias before a normalization has none: the normalization takes it away again.
+        if not weight.path.endswith(("squeeze/bias", "excite/bias")):
+            assert np.abs(gradient).max() > 1e-4, weight.path
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@every_layer
+def test_half_precision_is_close_to_single(rng, name, policy):
+    x = images(rng, 4, 8, 7, CHANNELS)
+    single, half = model_of(name), model_of(name, dtype=policy)
+    for weight in single.weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    half.set_weights(single.get_weights())
+    assert all(weight.dtype == "float32" for weight in half.weights)
+    expected, actual = single(x).numpy(), half(x)
+    assert actual.dtype == keras.DTypePolicy(policy).compute_dtype
+    # Some ten roundings, each of 2⁻¹¹ or 2⁻⁸ of the largest value; they rarely point the same way.
+    rounding = 2.0 ** (-11 if policy == "mixed_float16" else -8)
+    np.testing.assert_allclose(to_numpy(actual), expected, atol=8 * rounding * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", [n for n in LAYERS if n != "channel_shuffle"])  # it has no weights
+def test_training_in_every_precision(rng, name, policy):
+    model = model_of(name, 8, 7, dtype=policy)
+    model.compile("sgd", "mse")
+    x = images(rng, 5, 8, 7, CHANNELS)
+    y = images(rng, *model.compute_output_shape(x.shape))
+    history = model.fit(x, y, batch_size=2, epochs=1, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_pooling_of_a_large_map_does_not_overflow(policy):
+    """The sum is 16 million; a half holds 65,504."""
+    x = np.full((1, 128, 128, 3), 1000.0, "float16")
+    layer = layers.Excitation(4, 5, normalize=False, use_bias=True, dtype=policy)
+    layer.build(x.shape)
+    for weight in layer.weights:
+        weight.assign(keras.ops.full(weight.shape, 0.1))
+    pooled = to_numpy(layer(x))
+    # 300.1 · 0.5 + 0.1, with the rounding of bfloat16.
+    np.testing.assert_allclose(pooled, np.full((1, 4), 150.15), rtol=0.02)
+
+
+PAIRS = ["shift_balance", "squeeze_excite"]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(2, 4, 4, 3)], r"expects 2 input\(s\), but it received 1 input"),
+        ([(2, 4, 4, 3)] * 3, r"expects 2 input\(s\), but it received 3 input"),
+        ([(2, 3), (2, 4, 4, 3)], r"expected ndim=4, found ndim=2"),
+        ([(2, 4, 4, 3), (2, 3)], r"expected ndim=4, found ndim=2"),
+    ],
+)
+def test_wrong_lists(name, shapes, message):
+    tensors = [np.ones(shape, "float32") for shape in shapes]
+    with pytest.raises(ValueError, match=message):
+        LAYERS[name]()(tensors)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_single_tensor_is_not_taken_for_a_list(name):
+    """A batch of two would unpack into trunk and inputs."""
+    with pytest.raises(ValueError, match=r"expects 2 input\(s\), but it received 1 input"):
+        LAYERS[name]()(np.ones((2, 4, 4, 3), "float32"))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_trunk_and_inputs_may_have_any_sizes(rng, name):
+    a, b = images(rng, 2, 4, 4, 3), images(rng, 2, 5, 6, 8)
+    assert LAYERS[name]()([a, b]).shape == a.shape
+    assert LAYERS[name]()([b, a]).shape == b.shape
+
+
+@every_layer
+def test_unknown_channels(name):
+    layer = LAYERS[name]()
+    unknown = keras.Input((8, 8, None))
+    inputs = [unknown, unknown] if name in PAIRS else unknown
+    if name == "batch_norm":
+        pytest.skip("Keras's own layer")
+    with pytest.raises(ValueError, match=r"number of channels. Received: shape=\(None, 8, 8, None\)"):
+        layer(inputs)
+
+
+@every_layer
+def test_another_number_of_channels(rng, name):
+    layer = LAYERS[name]()
+
+    def call(channels):
+        x = images(rng, 2, 8, 8, channels)
+        return layer([x, x] if name in PAIRS else x)
+
+    call(6)
+    with pytest.raises(ValueError, match=r"expected axis -1 of input shape to have value 6"):
+        call(9)
+
+
+@every_layer
+def test_wrong_rank(name):
+    x = np.ones((2, 3, 3, 3, 6), "float32")
+    if name == "batch_norm":
+        pytest.skip("it takes any rank")
+    with pytest.raises(ValueError, match="expected ndim=4, found ndim=5"):
+        LAYERS[name]()([x, x] if name in PAIRS else x)
