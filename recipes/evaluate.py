@@ -39,7 +39,7 @@ def main(argv=None):
 
 
 def class_table(classes, labels, predicted):
-    """For every class its name, its number of images, and recall and precision as fractions (NaN for 0 of 0)."""
+    """For every class its name, its number of images, and recall and precision as fractions (NaN for 0/0)."""
     confusion = np.zeros((len(classes), len(classes)))
     np.add.at(confusion, (labels, predicted), 1)
     hits = np.diag(confusion)

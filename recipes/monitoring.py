@@ -12,7 +12,7 @@ import sb_keras
 class Recorder(keras.callbacks.Callback):
     """Writes, after every epoch, a row of the log, the model if it is the best so far, and a checkpoint.
 
-    In this order: killed in between, a training goes on from the checkpoint before, and writes the same again.
+    In this order: killed in between, a training goes on from the checkpoint before and writes the same again.
 
     Args:
         run: A `RunDirectory`.

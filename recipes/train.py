@@ -91,6 +91,7 @@ def train(run, strategy="one-device"):
             epochs=recipe.epochs,
             validation_data=evaluation(dataset.validation),
             callbacks=_callbacks(run, recipe, rows),
+            shuffle=False,  # the batches are in a random order already
             verbose="auto" if sys.stdout.isatty() else 2,
         )
     run.save_model(model, run.final_file)
