@@ -1,0 +1,45 @@
+# Every target sets up what it needs in .venv, with the versions of constraints.txt.
+
+PYTHON ?= python3
+# Keras backends beside TensorFlow that `make test` covers; PyTorch is a large download: BACKENDS=jax leaves it out.
+BACKENDS ?= jax,torch
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: quickstart test test-slow check clean
+
+quickstart: $(VENV)/.installed-tflite  ## Trains, folds, converts and runs a small network; five minutes.
+	$(BIN)/python -m tflite.quickstart --run-dir runs/quickstart
+
+test: $(VENV)/.installed-test  ## Runs the tests.
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-test  ## Runs the tests that take minutes.
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.installed-test $(VENV)/.installed-check  ## Runs the linter, the formatter and the type checker.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("error: sb_keras needs Python 3.11 to 3.13; %s is %d.%d. Name another one: make PYTHON=python3.12 ..." % (sys.executable, *v))'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-tflite: $(BIN)/python setup.py constraints.txt
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	$(PIP_INSTALL) -e '.[tflite]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed-tflite
+	$(PIP_INSTALL) -e '.[tflite,test,$(BACKENDS)]'
+	@touch $@
+
+$(VENV)/.installed-check: $(VENV)/.installed-tflite
+	$(PIP_INSTALL) -e '.[check]'
+	@touch $@

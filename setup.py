@@ -1,0 +1,41 @@
+"""Packaging. `pip install .` installs the library; recipes/ and tflite/ run from a checkout."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "sb_keras" / "__init__.py").read_text()).group(1)
+
+RECIPES = [
+    "tensorflow>=2.21,<2.22",
+    "tensorboard>=2.20",
+    "tensorflow-datasets>=4.9.10",
+    "importlib_resources",  # tensorflow-datasets 4.9.10 imports it without requiring it
+    "scikit-learn>=1.6",
+    "matplotlib>=3.9",
+    "pillow",
+]
+TFLITE = [*RECIPES, "ai-edge-litert>=2.3"]
+
+setup(
+    name="sb_keras",
+    version=VERSION,
+    description="Shift-and-Balance attention for mobile networks in Keras 3",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["sb_keras", "sb_keras.*"]),
+    install_requires=["keras>=3.15,<4", "numpy"],
+    extras_require={
+        "tensorflow": ["tensorflow>=2.21,<2.22"],
+        "recipes": RECIPES,
+        "tflite": TFLITE,
+        "test": ["pytest>=9"],
+        "jax": ["jax>=0.10"],
+        "torch": ["torch>=2.13"],
+        "check": ["ruff", "pyright[nodejs]"],
+    },
+)
