@@ -13,13 +13,20 @@ converters fuse with the activation.
 
 import keras
 
-from sb_keras.graph import nodes
-from sb_keras.layers.affine import Affine, call_with
+from sb_keras.graph import as_functional, nodes
+from sb_keras.layers.affine import Affine, to_numpy
 from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
 from sb_keras.layers.shift_balance import ShiftBalance
 
-_CONVS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.Dense)
-_DYNAMIC = (DynamicConv2D, DynamicDepthwiseConv2D)
+# Exactly these: a class derived from one may do something else with its kernel.
+_LINEAR = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Dense,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+)
 _TRAINING_ONLY = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
 
 
@@ -50,99 +57,105 @@ def fold(model):
     folded = sb_keras.fold(model)
     ```
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
-    absorbed = _absorbed(model)  # layer name -> the affine map that goes into it
-    gone = {name for name, _ in absorbed.values()}
+    model = as_functional(model)
+    calls = [node.operation for node in nodes(model)]
+    absorbed = _absorbed(model)
+    gone = {norm for norm, _ in absorbed.values()}
+    copies = {}  # what is called again has the same weights again
 
     def call(layer, *args, **kwargs):
-        if layer.name in gone or isinstance(layer, _TRAINING_ONLY):
+        if layer in gone or isinstance(layer, _TRAINING_ONLY):
             return args[0]
-        _, affine = absorbed.get(layer.name, (None, None))
-        return _call_folded(layer, affine, args, kwargs)
+        if not isinstance(layer, keras.layers.Layer):
+            return layer(*args, **kwargs)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            kwargs = {}  # Keras notes down `mask`, which no convolution takes
+        if layer in copies:
+            return copies[layer](*args, **kwargs)
+        _, affine = absorbed.get(layer, (None, None))
+        if hasattr(layer, "fold"):
+            if calls.count(layer) == 1:
+                return layer.fold(*args, affine=affine)
+            inputs = keras.tree.map_structure(lambda x: keras.Input((None, None, x.shape[-1])), args[0])
+            copies[layer] = keras.Model(inputs, layer.fold(inputs), name=layer.name)
+            return copies[layer](*args)
+        copies[layer], weights = _copy(layer, affine)
+        outputs = copies[layer](*args, **kwargs)
+        copies[layer].set_weights(weights)
+        if isinstance(layer, keras.layers.Normalization):
+            copies[layer].finalize_state()  # it computes with something derived from its weights
+        return outputs
 
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def _absorbed(model):
-    """For every layer that a batch normalization goes into: the latter's name and its map."""
+    """For every layer that a batch normalization goes into: the latter and its map."""
     graph = nodes(model)
     readers = {}
     for node in graph:
         for tensor in node.input_tensors:
             readers.setdefault(id(tensor), []).append(node)
-    outputs = {id(tensor) for tensor in keras.tree.flatten(model.outputs)}
+    outputs = {id(tensor) for tensor in model.outputs}
     calls = [node.operation for node in graph]
 
-    def absorbers(tensor, affine):
-        """The layers that take up `affine` so that `tensor` is mapped by it; None if they cannot."""
+    def absorbers(tensor):
+        """The layers into which a map of `tensor` goes; none if it cannot."""
         layer, node_index, _ = tensor._keras_history
         if id(tensor) in outputs or len(readers[id(tensor)]) > 1 or calls.count(layer) > 1:
-            return None
+            return []
         if isinstance(layer, ShiftBalance):
-            trunk, _ = layer._inbound_nodes[node_index].input_tensors
-            found = absorbers(trunk, affine)
-            return None if found is None else {**found, layer.name: affine}
-        if isinstance(layer, _DYNAMIC):
-            return {layer.name: affine}
-        linear = getattr(layer, "activation", None) is keras.activations.linear
-        if isinstance(layer, (*_CONVS, keras.layers.DepthwiseConv2D)) and linear:
-            return {layer.name: affine}
-        return None
+            found = absorbers(layer._inbound_nodes[node_index].input_tensors[0])
+            return [*found, layer] if found else []
+        linear = (
+            type(layer) in _LINEAR
+            and layer.activation is keras.activations.linear
+            and getattr(layer, "data_format", "channels_last") == "channels_last"
+        )
+        return [layer] if linear or isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D) else []
 
     absorbed = {}
     for node in graph:
         norm = node.operation
-        if isinstance(norm, keras.layers.BatchNormalization) and calls.count(norm) == 1:
+        if isinstance(norm, keras.layers.BatchNormalization):
             (tensor,) = node.input_tensors
-            _check_foldable(norm, tensor)
-            found = absorbers(tensor, Affine.of(norm)) or {}
-            absorbed |= {name: (norm.name, affine) for name, affine in found.items()}
+            found = absorbers(tensor) if calls.count(norm) == 1 else []
+            _check_foldable(norm, node, found)
+            absorbed |= {layer: (norm, Affine.of(norm)) for layer in found}
     return absorbed
 
 
-def _check_foldable(norm, tensor):
-    axis = norm.axis % len(tensor.shape)
-    if axis != len(tensor.shape) - 1 or norm.renorm:
+def _check_foldable(norm, node, absorbers):
+    (tensor,), kwargs = node.input_tensors, node.arguments.kwargs
+    rank = len(tensor.shape)
+    if norm.axis % rank != rank - 1 or norm.renorm or kwargs.get("training"):
         raise ValueError(
             f"Cannot fold layer '{norm.name}': expected a batch normalization of the last axis, without "
-            f"renorm. Received: axis={norm.axis}, renorm={norm.renorm}"
+            f"renorm and not called with training=True. Received: axis={norm.axis}, renorm={norm.renorm}, "
+            f"call arguments {kwargs}"
         )
-
-
-def _call_folded(layer, affine, args, kwargs):
-    if hasattr(layer, "fold"):
-        return layer.fold(*args, affine=affine)
-    if isinstance(layer, keras.Model):
-        return fold(layer)(*args)
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return _depthwise(layer, args[0])
-    if not isinstance(layer, keras.layers.Layer):
-        return layer(*args, **kwargs)
-
-    config = {**layer.get_config(), "dtype": "float32"}
-    if affine is None:
-        copy = type(layer).from_config(config)
-        outputs = copy(*args, **kwargs)
-        copy.set_weights(layer.get_weights())
-        return outputs
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        # Output channel c · M + m comes from input channel c: the kernel's last two axes are the output's.
-        shape = layer.kernel.shape
-        kernel, bias = affine.fold(keras.ops.reshape(layer.kernel, (*shape[:2], -1)), layer.bias)
-        kernel = kernel.reshape(shape)
-    else:
-        kernel, bias = affine.fold(layer.kernel, layer.bias)
-    return call_with(type(layer).from_config({**config, "use_bias": True}), args[0], kernel, bias)
-
-
-def _depthwise(norm, inputs):
-    """A batch normalization that nothing absorbs, as a 1×1 depthwise convolution."""
-    if len(inputs.shape) != 4:
+    if not absorbers and rank != 4:
         raise ValueError(
             f"Cannot fold layer '{norm.name}': expected it behind a linear convolution or dense layer, or "
-            f"on a feature map of rank 4. Received input shape: {inputs.shape}"
+            f"on a feature map of rank 4. Received input shape: {tensor.shape}"
         )
-    affine = Affine.of(norm)
-    depthwise = keras.layers.DepthwiseConv2D(1, data_format="channels_last", name=norm.name)
-    return call_with(depthwise, inputs, affine.scale.reshape(1, 1, -1, 1), affine.shift)
+
+
+def _copy(layer, affine):
+    """A layer for `layer` and then `affine` (None for none), and its weights."""
+    if isinstance(layer, keras.Model):
+        folded = fold(layer)
+        return folded, folded.get_weights()
+    if isinstance(layer, keras.layers.BatchNormalization):
+        affine = Affine.of(layer)
+        depthwise = keras.layers.DepthwiseConv2D(
+            1, data_format="channels_last", dtype="float32", name=layer.name
+        )
+        return depthwise, [affine.scale.reshape(1, 1, -1, 1), affine.shift]
+    config = {**layer.get_config(), "dtype": "float32"}
+    if affine is None:
+        return type(layer).from_config(config), layer.get_weights()
+    # Output channels are the last axis, or, with a depthwise kernel, the last two.
+    kernel = to_numpy(layer.kernel)
+    folded, bias = affine.fold(kernel.reshape(-1, affine.scale.size), layer.bias)
+    return type(layer).from_config({**config, "use_bias": True}), [folded.reshape(kernel.shape), bias]

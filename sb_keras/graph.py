@@ -1,26 +1,32 @@
-"""The nodes of a functional model: which operation reads which tensors, in the order of computation."""
+"""The graph of a functional model: which operation reads which tensors, in the order of computation."""
 
 import keras
 
 
-def nodes(model):
-    """The calls that make up a functional model, inputs first.
+def as_functional(model):
+    """The functional model of the same layers, not compiled.
 
-    Args:
-        model: A functional Keras model, or a sequential one that is built.
+    Raises:
+        ValueError: If the model has no graph.
+    """
+    # A sequential model has a functional one inside, or None until its input shape is known.
+    functional = getattr(model, "_functional", model)
+    if not hasattr(functional, "_nodes_by_depth"):
+        raise ValueError(
+            "Expected a functional Keras model, or a sequential one that is built. "
+            f"Received: {getattr(model, 'name', model)!r} of type {type(model).__name__}"
+        )
+    return keras.Model(functional.input, functional.output, name=model.name)
+
+
+def nodes(model):
+    """The calls that make up a functional or sequential model, inputs first.
 
     Returns:
         A list of Keras nodes with `operation`, `input_tensors` and `outputs`.
 
     Raises:
-        ValueError: If the model has no such graph.
+        ValueError: If the model has no graph.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.inputs, model.outputs)
-    if not hasattr(model, "_nodes_by_depth"):
-        raise ValueError(
-            "Expected a functional Keras model, or a sequential one that is built. "
-            f"Received: {type(model).__name__}"
-        )
-    by_depth = model._nodes_by_depth
+    by_depth = as_functional(model)._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]

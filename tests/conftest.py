@@ -1,5 +1,6 @@
 """Settings of every test: a quiet TensorFlow, and the same random numbers each time."""
 
+import functools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,3 +18,54 @@ def seed():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def ten_images(rng):
+    """Images that differ in color, contrast and pattern: a network should tell them apart."""
+    color, contrast = rng.normal(size=(10, 1, 1, 3)), rng.uniform(0.1, 3.0, size=(10, 1, 1, 3))
+    return (2 * color + contrast * rng.normal(size=(10, 32, 32, 3))).astype("float32")
+
+
+@pytest.fixture
+def randomize(rng, monkeypatch):
+    """A function that makes of a new network one worth comparing: see its docstring."""
+
+    def randomize(model, x):
+        """Draws every weight anew, γ of either sign, so that the outputs for the examples `x` differ.
+
+        Plain random numbers would not do: in a deep network most of them leave an output that hardly
+        depends on the input, or one that multiplies the rounding by thousands.
+        """
+        for weight in model.weights:
+            value = rng.normal(size=weight.shape)
+            if weight.name == "kernel":
+                value /= np.sqrt(np.prod(weight.shape[:-1]))
+            elif weight.name == "gamma":
+                value = np.sign(value) * rng.uniform(0.5, 1.5, weight.shape)
+            elif weight.name == "temperature":
+                value = 1.0
+            if weight.name in ("lambda", "bias") or "excite_bn/gamma" in weight.path:
+                value /= 3
+            elif weight.name == "beta":
+                value = 1 + value / 2  # ReLU6 cuts off some; were it half of everything, rounding would grow
+            weight.assign(value)
+        for norm in model._flatten_layers():
+            if isinstance(norm, keras.layers.BatchNormalization):
+                monkeypatch.setattr(norm, "call", functools.partial(call_with_new_statistics, norm))
+        model(x)
+        monkeypatch.undo()
+        for outputs in map(keras.ops.convert_to_numpy, keras.tree.flatten(model(x))):
+            spread = outputs.std(axis=0).mean() / np.abs(outputs).max()
+            assert spread > 0.03, f"the outputs hardly depend on the input: {spread:.3f} of their size"
+
+    def call_with_new_statistics(norm, inputs, training=None, mask=None):
+        """Gives a normalization statistics like those of what arrives, but not the same."""
+        axes = tuple(range(len(inputs.shape) - 1))
+        mean, variance = np.mean(inputs, axes), np.var(inputs, axes)
+        norm.moving_mean.assign(mean + 0.3 * np.sqrt(variance) * rng.normal(size=mean.shape))
+        # The mean, since a channel that hardly varies would multiply the rounding.
+        norm.moving_variance.assign(variance * rng.uniform(0.5, 2.0, mean.shape) + variance.mean() / 4)
+        return type(norm).call(norm, inputs)
+
+    return randomize

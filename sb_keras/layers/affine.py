@@ -16,12 +16,11 @@ class Affine:
     @classmethod
     def of(cls, norm):
         """The map that a `BatchNormalization` layer computes at inference."""
-        mean, variance = (keras.ops.convert_to_numpy(v) for v in (norm.moving_mean, norm.moving_variance))
-        scale = 1.0 / np.sqrt(variance.astype("float64") + norm.epsilon)
+        scale = 1.0 / np.sqrt(to_numpy(norm.moving_variance) + norm.epsilon)
         if norm.scale:
-            scale = scale * keras.ops.convert_to_numpy(norm.gamma)
-        beta = keras.ops.convert_to_numpy(norm.beta) if norm.center else 0.0
-        return cls(scale, beta - mean * scale)
+            scale = scale * to_numpy(norm.gamma)
+        beta = to_numpy(norm.beta) if norm.center else 0.0
+        return cls(scale, beta - to_numpy(norm.moving_mean) * scale)
 
     @classmethod
     def identity(cls, channels):
@@ -29,9 +28,13 @@ class Affine:
 
     def fold(self, kernel, bias):
         """Kernel (output channels last) and bias of the convolution that this map follows."""
-        kernel = keras.ops.convert_to_numpy(kernel) * self.scale
-        bias = 0.0 if bias is None else keras.ops.convert_to_numpy(bias)
-        return kernel, bias * self.scale + self.shift
+        bias = 0.0 if bias is None else to_numpy(bias)
+        return to_numpy(kernel) * self.scale, bias * self.scale + self.shift
+
+
+def to_numpy(weight):
+    """The values of a weight in double precision."""
+    return np.asarray(keras.ops.convert_to_numpy(weight), "float64")
 
 
 def call_with(layer, inputs, *weights):

@@ -49,11 +49,11 @@ class ChannelShuffle(keras.layers.Layer):
         """The same function in stock layers, which need to know the size of the feature map."""
         _, height, width, channels = inputs.shape
         if height is None or width is None:
-            return type(self).from_config(self.get_config())(inputs)
+            return type(self).from_config({**self.get_config(), "dtype": "float32"})(inputs)
         grouped = (height, width, self.groups, channels // self.groups)
-        x = keras.layers.Reshape(grouped, name=f"{self.name}_split")(inputs)
-        x = keras.layers.Permute((1, 2, 4, 3), name=f"{self.name}_transpose")(x)
-        return keras.layers.Reshape((height, width, channels), name=self.name)(x)
+        x = keras.layers.Reshape(grouped, dtype="float32", name=f"{self.name}_split")(inputs)
+        x = keras.layers.Permute((1, 2, 4, 3), dtype="float32", name=f"{self.name}_transpose")(x)
+        return keras.layers.Reshape((height, width, channels), dtype="float32", name=self.name)(x)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -142,7 +142,7 @@ class ChannelAttention(keras.layers.Layer):
         """A(x) in stock layers, of shape `(batch, 1, 1, filters)`."""
         squeeze_kernel, squeeze_bias, excite_kernel, excite_bias = self.excitation.folded_weights()
         x = keras.layers.GlobalAveragePooling2D(
-            data_format="channels_last", keepdims=True, name=f"{self.name}_pool"
+            data_format="channels_last", keepdims=True, dtype="float32", name=f"{self.name}_pool"
         )(inputs)
         x = self._fold_dense(x, squeeze_kernel, squeeze_bias, "relu", "squeeze")
         return self._fold_dense(x, excite_kernel, excite_bias, self.gate, "excite")
@@ -153,6 +153,7 @@ class ChannelAttention(keras.layers.Layer):
             1,
             activation=activation,
             data_format="channels_last",
+            dtype="float32",
             name=f"{self.name}_{name}",
         )
         return call_with(dense, x, kernel[None, None], bias)

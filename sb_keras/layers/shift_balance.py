@@ -3,7 +3,7 @@
 import keras
 
 from sb_keras.arguments import check_finite
-from sb_keras.layers.affine import call_with
+from sb_keras.layers.affine import call_with, to_numpy
 from sb_keras.layers.excitation import ChannelAttention
 
 
@@ -65,14 +65,14 @@ class ShiftBalance(ChannelAttention):
     def fold(self, inputs, affine=None):
         """The same function in stock layers; `affine`, if given, is already in the trunk."""
         trunk, inputs = inputs
-        lambda_ = keras.ops.convert_to_numpy(self.lambda_)
+        lambda_ = to_numpy(self.lambda_)
         if affine is not None:
             lambda_ = lambda_ * affine.scale
         balance = keras.layers.DepthwiseConv2D(
-            1, use_bias=False, data_format="channels_last", name=f"{self.name}_lambda"
+            1, use_bias=False, data_format="channels_last", dtype="float32", name=f"{self.name}_lambda"
         )
         shift = call_with(balance, self.fold_attention(inputs), lambda_.reshape(1, 1, -1, 1))
-        return keras.layers.Add(name=self.name)([trunk, shift])
+        return keras.layers.Add(dtype="float32", name=self.name)([trunk, shift])
 
     def get_config(self):
         return {**super().get_config(), "lambda_init": self.lambda_init}

@@ -48,4 +48,5 @@ class SqueezeExcite(ChannelAttention):
     def fold(self, inputs, affine=None):
         """The same function in stock layers."""
         trunk, inputs = inputs
-        return keras.layers.Multiply(name=self.name)([trunk, self.fold_attention(inputs)])
+        multiply = keras.layers.Multiply(dtype="float32", name=self.name)
+        return multiply([trunk, self.fold_attention(inputs)])
