@@ -39,6 +39,7 @@ class TemperatureAnnealing(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         progress = min(epoch / self.epochs, 1.0)
         temperature = self.start + (self.end - self.start) * progress
+        assert self.model is not None
         for layer in self.model._flatten_layers():
-            if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D) and layer.gate == "softmax":
+            if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D) and layer.temperature is not None:
                 layer.temperature.assign(temperature)

@@ -11,7 +11,14 @@ from sb_keras.layers.excitation import ChannelAttention
 from sb_keras.layers.shift_balance import ShiftBalance
 from sb_keras.table import format_table
 
-_CONVS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_LINEAR = (
+    *_DEPTHWISE,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Dense,
+)
 _STATE = ("moving_mean", "moving_variance", "temperature", "seed_generator_state")
 
 
@@ -128,13 +135,10 @@ def _cost(layer, *shapes):
         return _dynamic_cost(layer, inputs[0], output)
 
     products = 0
-    if isinstance(layer, keras.layers.Dense | keras.layers.DepthwiseConv2D):
-        inputs_per_output = (
-            layer.kernel.shape[:-1] if isinstance(layer, keras.layers.Dense) else layer.kernel_size
-        )
+    if isinstance(layer, _LINEAR):
+        kernel, *_ = (weight.shape for weight in layer.weights)
+        inputs_per_output = kernel[:-2] if isinstance(layer, _DEPTHWISE) else kernel[:-1]
         products = math.prod(output) * math.prod(inputs_per_output)
-    elif isinstance(layer, _CONVS):
-        products = math.prod(output) * math.prod(layer.kernel.shape[:-1])
     elif isinstance(layer, keras.layers.GlobalAveragePooling2D):
         return math.prod(output), math.prod(inputs[0]), 0
     elif isinstance(layer, keras.layers.Add):

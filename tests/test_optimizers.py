@@ -1,0 +1,142 @@
+import keras
+import numpy as np
+import pytest
+
+from sb_keras.optimizers import SGD
+
+STEPS = 7
+VARIANTS = [
+    {"momentum": 0.9, "weight_decay": 0.05, "nesterov": False},
+    {"momentum": 0.9, "weight_decay": 0.05, "nesterov": True},
+    {"momentum": 0.0, "weight_decay": 0.05, "nesterov": False},
+    {"momentum": 0.9, "weight_decay": 0.0, "nesterov": False},
+    {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
+]
+# A few roundings of single precision a step, on numbers up to about 3.
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+@pytest.fixture
+def problem(rng):
+    """Two weights' initial values, and a gradient of each and a learning rate for every step."""
+    shapes = [(3, 4), (4,)]
+    initial = [rng.normal(size=shape).astype("float32") for shape in shapes]
+    gradients = [[rng.normal(size=shape).astype("float32") for shape in shapes] for _ in range(STEPS)]
+    return initial, gradients, [0.1, 0.1, 0.05, 0.05, 0.2, 0.01, 0.0]
+
+
+def steps_of_this_package(problem, momentum, weight_decay, nesterov):
+    initial, gradients, learning_rates = problem
+    variables = [keras.Variable(value) for value in initial]
+    optimizer = SGD(momentum=momentum, coupled_weight_decay=weight_decay, nesterov=nesterov)
+    for gradient, learning_rate in zip(gradients, learning_rates, strict=True):
+        optimizer.learning_rate = learning_rate
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradient], variables)
+        yield [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_torch(problem, variant):
+    torch = pytest.importorskip("torch", reason="compares with torch.optim.SGD")
+    initial, gradients, learning_rates = problem
+    parameters = [torch.nn.Parameter(torch.tensor(value)) for value in initial]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, **variant)
+    actual = steps_of_this_package(problem, **variant)
+    for gradient, learning_rate, ours in zip(gradients, learning_rates, actual, strict=True):
+        optimizer.param_groups[0]["lr"] = learning_rate
+        for parameter, value in zip(parameters, gradient, strict=True):
+            parameter.grad = torch.tensor(value)
+        optimizer.step()
+        for a, b in zip(ours, parameters, strict=True):
+            np.testing.assert_allclose(a, b.detach().numpy(), **TOLERANCE)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_the_formulas(problem, variant):
+    """Those of PyTorch's documentation, in double precision."""
+    initial, gradients, learning_rates = problem
+    weights = [value.astype("float64") for value in initial]
+    velocities = [np.zeros(w.shape) for w in weights]
+    momentum = variant["momentum"]
+    actual = steps_of_this_package(problem, **variant)
+    for gradient, learning_rate, ours in zip(gradients, learning_rates, actual, strict=True):
+        for i in range(len(weights)):
+            g = gradient[i] + variant["weight_decay"] * weights[i]
+            velocities[i] = momentum * velocities[i] + g
+            step = g + momentum * velocities[i] if variant["nesterov"] else velocities[i]
+            weights[i] = weights[i] - learning_rate * step
+            np.testing.assert_allclose(ours[i], weights[i], **TOLERANCE)
+
+
+def compiled(seed=0):
+    keras.utils.set_random_seed(seed)
+    layers = [keras.Input((5,)), keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    model.compile(SGD(0.05, momentum=0.9, coupled_weight_decay=0.01), "mse")
+    return model
+
+
+def fit(model, data, epochs):
+    model.fit(*data, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
+
+
+@pytest.fixture
+def data(rng):
+    return rng.normal(size=(24, 5)).astype("float32"), rng.normal(size=(24, 3)).astype("float32")
+
+
+def test_stopping_and_going_on_is_not_stopping(data, tmp_path):
+    straight = compiled()
+    fit(straight, data, epochs=4)
+
+    stopped = compiled()
+    fit(stopped, data, epochs=2)
+    stopped.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert type(loaded.optimizer) is SGD
+    assert loaded.optimizer.get_config() == stopped.optimizer.get_config()
+    assert loaded.optimizer.coupled_weight_decay == 0.01
+    fit(loaded, data, epochs=2)
+    for a, b in zip(loaded.get_weights(), straight.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    forgetful = compiled()
+    fit(forgetful, data, epochs=2)
+    forgetful.compile(SGD(0.05, momentum=0.9, coupled_weight_decay=0.01), "mse")
+    fit(forgetful, data, epochs=2)
+    assert np.abs(forgetful.get_weights()[0] - straight.get_weights()[0]).max() > 1e-3  # the velocity matters
+
+
+def test_half_precision_training_is_close_to_single(data):
+    """Keras scales the loss for float16; decay and momentum must see unscaled gradients."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = compiled()
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert type(half.optimizer) is keras.optimizers.LossScaleOptimizer
+    assert type(half.optimizer.inner_optimizer) is SGD
+    # A step whose gradients overflow is skipped, and the scale halved; start below that.
+    half.optimizer.initial_scale = 128.0
+    single = compiled()
+    start = single.get_weights()
+    for model in (half, single):
+        fit(model, data, epochs=2)
+    for a, b, s in zip(half.get_weights(), single.get_weights(), start, strict=True):
+        assert a.dtype == "float32"
+        # Roundings of 2⁻¹¹ in the gradients, over six steps, against the way that the weights went.
+        np.testing.assert_allclose(a, b, atol=0.02 * np.abs(b - s).max())
+
+
+@pytest.mark.parametrize("weight_decay", [-1e-4, float("nan")])
+def test_wrong_weight_decay(weight_decay):
+    with pytest.raises(
+        ValueError, match=f"`coupled_weight_decay` must .* coupled_weight_decay={weight_decay}"
+    ):
+        SGD(coupled_weight_decay=weight_decay)
+
+
+def test_wrong_momentum():
+    with pytest.raises(ValueError, match="momentum"):
+        SGD(momentum=1.5)
