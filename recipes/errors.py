@@ -1,6 +1,9 @@
 """How the command-line programs end when the user's input is wrong."""
 
+import csv
 import math
+import os
+import pathlib
 import sys
 
 
@@ -11,13 +14,18 @@ class UserError(Exception):
 def exit_code(main):
     """Runs a program's `main`; what it returns, or 2 after a `UserError` and 130 after Ctrl-C."""
     try:
-        return main() or 0
+        code = main() or 0
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever reads our output, `head` for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def check_one_of(key, value, known):
@@ -29,6 +37,7 @@ def check_one_of(key, value, known):
 def check_in_range(key, value, *, least=None, above=None, below=None):
     """Raises a `UserError` unless the value is a number within the bounds."""
     expected = [
+        *(["finite"] if isinstance(value, float) else []),
         *([f"at least {least}"] if least is not None else []),
         *([f"more than {above}"] if above is not None else []),
         *([f"less than {below}"] if below is not None else []),
@@ -37,7 +46,26 @@ def check_in_range(key, value, *, least=None, above=None, below=None):
         (least is None or value >= least)
         and (above is None or value > above)
         and (below is None or value < below)
-        and math.isfinite(value)
+        and (isinstance(value, int) or math.isfinite(value))
     )
     if not inside:
         raise UserError(f"{key} must be {' and '.join(expected)}. Received: {value}")
+
+
+def check_new_file(path):
+    """Raises a `UserError` unless `path` is None or a file can be made there without losing another."""
+    if path is None:
+        return
+    if os.path.lexists(path):
+        raise UserError(f"{path} exists already, and is left as it is; choose another name")
+    if not pathlib.Path(path).parent.is_dir():
+        raise UserError(f"cannot write {path}: no such folder: {pathlib.Path(path).parent}")
+
+
+def write_csv(path, head, rows):
+    """Writes a new CSV file; `check_new_file`, before the work, says whether that can be done."""
+    try:
+        with open(path, "x", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows((head, *rows))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error

@@ -6,6 +6,14 @@ import typing
 
 from recipes.errors import UserError
 
+_NAMES = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a text that is not empty",
+    type(None): "null",
+}
+
 
 def flat_items(node, prefix=""):
     """Every dotted key of a nested dataclass, with its value."""
@@ -23,15 +31,14 @@ def replace(node, key, text):
     Raises:
         UserError: If the key is unknown, or the value of a wrong type or out of range.
     """
+    known = [known_key for known_key, _ in flat_items(node)]
+    if key not in known:
+        raise UserError(f"unknown key {key!r} in --set. Known keys: {', '.join(known)}")
     return _replace(node, key.split("."), key, text)
 
 
 def _replace(node, path, key, text):
     hints = typing.get_type_hints(type(node))
-    if path[0] not in hints or dataclasses.is_dataclass(hints[path[0]]) != (len(path) > 1):
-        raise UserError(
-            f"unknown key {key!r} in --set. Known here: {', '.join(sorted(k for k, _ in flat_items(node)))}"
-        )
     if len(path) > 1:
         value = _replace(getattr(node, path[0]), path[1:], key, text)
     else:
@@ -52,13 +59,14 @@ def _parse(hint, text, key):
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
     elif hint is str:
-        return text
+        if text:
+            return text
     else:
         try:
             return hint(text)
         except ValueError:
             pass
-    raise UserError(f"{key} must be of type {hint.__name__}. Received: {text!r}")
+    raise UserError(f"{key} must be {_NAMES[hint]}. Received: {text!r}")
 
 
 def from_values(cls, values, prefix=""):
@@ -68,10 +76,14 @@ def from_values(cls, values, prefix=""):
         UserError: If a key is unknown or missing, or a value of a wrong type or out of range.
     """
     hints = typing.get_type_hints(cls)
-    if not isinstance(values, dict) or set(values) != set(hints):
-        received = sorted(values) if isinstance(values, dict) else values
+    where = prefix.removesuffix(".") or "a recipe"
+    if not isinstance(values, dict):
+        raise UserError(f"{where} must be an object with the keys {', '.join(hints)}. Received: {values!r}")
+    unknown, missing = sorted(set(values) - set(hints)), sorted(set(hints) - set(values))
+    if unknown or missing:
         raise UserError(
-            f"not a recipe: '{prefix or 'recipe'}' must have the keys {sorted(hints)}. Received: {received}"
+            f"{where} must have exactly the keys {', '.join(hints)}. Received: "
+            f"{' and '.join(filter(None, (_listed('also', unknown), _listed('no', missing))))}"
         )
     fields = {
         name: from_values(hint, values[name], f"{prefix}{name}.")
@@ -79,7 +91,7 @@ def from_values(cls, values, prefix=""):
         else _checked(hint, values[name], f"{prefix}{name}")
         for name, hint in hints.items()
     }
-    return _construct(lambda: cls(**fields), prefix or "recipe")
+    return _construct(lambda: cls(**fields), where)
 
 
 def _checked(hint, value, key):
@@ -91,7 +103,19 @@ def _checked(hint, value, key):
             return float(value)
         if isinstance(option, type) and type(value) is option:
             return value
-    raise UserError(f"{key} must be of type {hint}. Received: {value!r}")
+    raise UserError(f"{key} must be {_described(hint)}. Received: {value!r}")
+
+
+def _described(hint):
+    if isinstance(hint, types.UnionType):
+        return " or ".join(map(_described, typing.get_args(hint)))
+    if typing.get_origin(hint) is tuple:
+        return f"a list, each item {_described(typing.get_args(hint)[0])}"
+    return _NAMES[hint]
+
+
+def _listed(word, keys):
+    return f"{word} {', '.join(map(str, keys))}" if keys else ""
 
 
 def _construct(make, key):

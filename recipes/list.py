@@ -4,19 +4,22 @@ python -m recipes.list [--csv FILE]
 """
 
 import argparse
-import csv
 import dataclasses
 import sys
 
-from recipes.errors import UserError, exit_code
+from recipes.errors import check_new_file, exit_code, write_csv
+from recipes.paper import Result
 from recipes.registry import PAPER, RECIPES
 from sb_keras.table import format_table
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m recipes.list", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.list", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--csv", metavar="FILE", help="also write the paper's results to a CSV file")
     args = parser.parse_args(argv)
+    check_new_file(args.csv)
 
     print("Recipes (python -m recipes.train NAME --run-dir DIR)\n")
     rows = [
@@ -36,17 +39,8 @@ def main(argv=None):
     ]
     print(format_table(("table", "recipe", "accuracy / %"), rows, "><>"))
     if args.csv:
-        _write_csv(args.csv)
-
-
-def _write_csv(path):
-    try:
-        with open(path, "x", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(field.name for field in dataclasses.fields(PAPER[0]))
-            writer.writerows(dataclasses.astuple(result) for result in PAPER)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        head = [field.name for field in dataclasses.fields(Result)]
+        write_csv(args.csv, head, [dataclasses.astuple(result) for result in PAPER])
 
 
 if __name__ == "__main__":

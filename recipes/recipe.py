@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import pathlib
 
 import sb_keras
 from recipes.errors import UserError, check_in_range, check_one_of
@@ -71,11 +72,12 @@ class Data:
         check_in_range("data.image_size", self.image_size, least=32)
         check_in_range("data.pad", self.pad, least=0)
         check_in_range("data.validation_fraction", self.validation_fraction, least=0, below=1)
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise UserError(
-                "data.mean and data.std must have three numbers, and std positive ones. "
-                f"Received: {self.mean} and {self.std}"
-            )
+        for key, values in (("data.mean", self.mean), ("data.std", self.std)):
+            if len(values) != 3:
+                raise UserError(f"{key} must be three numbers, one a channel. Received: {values}")
+        for mean, std in zip(self.mean, self.std, strict=True):
+            check_in_range("data.mean", mean)
+            check_in_range("data.std", std, above=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,8 +158,24 @@ class Recipe:
             raise UserError(f"not a recipe: {error}") from error
         return from_values(cls, values)
 
+    @classmethod
+    def read(cls, path):
+        """Reads a recipe's JSON file.
+
+        Raises:
+            UserError: As `from_json`, with the path, or if the file cannot be read.
+        """
+        try:
+            return cls.from_json(pathlib.Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        except (UserError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: {error}") from error
+
     def override(self, assignments):
         """Applies `key=value` strings, as `--set` takes them, for example `model.width_multiplier=0.5`.
+
+        They are applied in their order: of two with the same key, the last one counts.
 
         Raises:
             UserError: If a key is unknown, or a value is of a wrong type or out of range.

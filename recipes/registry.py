@@ -19,9 +19,6 @@ def find(name):
     """
     if name in RECIPES:
         return RECIPES[name]
-    path = pathlib.Path(name)
-    if path.suffix == ".json":
-        if not path.is_file():
-            raise UserError(f"no such file: {path}")
-        return Recipe.from_json(path.read_text())
+    if pathlib.Path(name).suffix == ".json":
+        return Recipe.read(name)
     raise UserError(f"unknown recipe {name!r}. `python -m recipes.list` shows the names")
