@@ -1,7 +1,9 @@
 """The images of a recipe: loading, augmentation, normalization and batches."""
 
+import concurrent.futures
 import dataclasses
 import pathlib
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -50,8 +52,17 @@ def load(data):
     dataset = {"digits": _digits, "cifar10": _cifar10, "image_folder": _image_folder}[data.name](data)
     if not data.validation_fraction:
         return dataset
-    train, validation = _hold_out(dataset.train, data.validation_fraction)
+    train, validation = _hold_out(dataset.train, data.validation_fraction, dataset.classes)
     return dataclasses.replace(dataset, train=train, validation=validation)
+
+
+def check_classes(dataset, model):
+    """Raises a `UserError` unless the model, read from a file, tells as many classes apart as there are."""
+    if model.output_shape[-1] != len(dataset.classes):
+        raise UserError(
+            f"the model was trained with {model.output_shape[-1]} classes; "
+            f"the data have {len(dataset.classes)} now: {', '.join(dataset.classes)}"
+        )
 
 
 def training_batches(split, recipe, first_epoch=0):
@@ -71,7 +82,9 @@ def training_batches(split, recipe, first_epoch=0):
     steps = steps_per_epoch(split, recipe)
 
     def epoch_of_indices(epoch):
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(split)), seed=(recipe.seed, epoch))
+        order = tf.random.experimental.stateless_shuffle(  # pyright: ignore[reportAttributeAccessIssue]
+            tf.range(len(split)), seed=(recipe.seed, epoch)
+        )
         batches = tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size).take(steps)
         return batches.enumerate(start=epoch * steps)
 
@@ -150,33 +163,43 @@ def _pixels(images, size):
         return images
 
     def read(path):
-        image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-        image = tf.image.resize(image, (size, size), antialias=True)
+        image = tf.image.resize(_decode(path), (size, size), antialias=True)
         return tf.cast(tf.round(image), tf.uint8)
 
     return tf.map_fn(read, images, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8))
 
 
-def _hold_out(train, fraction):
-    """Splits off validation images: always the same ones, whatever the recipe's seed."""
-    order = np.random.default_rng(0).permutation(len(train))
-    held_out = max(1, round(fraction * len(train)))
-    return train.select(np.sort(order[held_out:])), train.select(np.sort(order[:held_out]))
+def _decode(path):
+    return tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+
+
+def _hold_out(split, fraction, classes):
+    """Takes the same share of every class out of a split: always the same images, whatever the seed."""
+    generator = np.random.default_rng(0)
+    held_out = np.zeros(len(split), bool)
+    for label, name in enumerate(classes):
+        members = generator.permutation(np.flatnonzero(split.labels == label))
+        count = max(1, round(fraction * len(members)))
+        if count >= len(members):
+            raise UserError(
+                f"class {name!r} has too few images ({len(members)}) to hold out {fraction:.0%} of them "
+                "and train with the others"
+            )
+        held_out[members[:count]] = True
+    return split.select(~held_out), split.select(held_out)
 
 
 def _digits(data):
-    """scikit-learn's digits: a fifth of them, the same share of each class, are for testing."""
+    """scikit-learn's digits: a fifth of each class are for testing."""
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
     images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16))
     size = (data.image_size, data.image_size)
     images = np.round(tf.image.resize(images, size).numpy()).astype("uint8").repeat(3, axis=-1)
-    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
-    everything = Split(images, labels.astype("int32"))
-    train, test = everything.select(np.sort(train)), everything.select(np.sort(test))
-    return Dataset(tuple("0123456789"), train, validation=test, test=test)
+    classes = tuple("0123456789")
+    train, test = _hold_out(Split(images, labels.astype("int32")), 0.2, classes)
+    return Dataset(classes, train, validation=test, test=test)
 
 
 def _cifar10(data):
@@ -184,22 +207,24 @@ def _cifar10(data):
 
     if data.image_size != 32:
         raise UserError(f"data.image_size must be 32 for cifar10. Received: {data.image_size}")
+    if data.directory is not None and not pathlib.Path(data.directory).is_dir():
+        raise UserError(f"no such folder: {data.directory} (data.directory)")
     try:
-        builder = tfds.builder("cifar10", data_dir=data.directory)
-        builder.download_and_prepare()
+        loaded: Any = tfds.load("cifar10", data_dir=data.directory, batch_size=-1, with_info=True)
     except Exception as error:  # TFDS, its downloader and the file system each raise their own
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
             "cannot load cifar10 through tensorflow-datasets; without a network, set TFDS_DATA_DIR or "
-            f"data.directory to a folder that has it ({type(error).__name__}: {error})"
+            f"data.directory to a folder that has it ({reason})"
         ) from error
 
+    splits, info = loaded
+
     def split(name):
-        examples = builder.as_dataset(split=name, batch_size=1000, shuffle_files=False)
-        images, labels = zip(*((e["image"], e["label"]) for e in examples.as_numpy_iterator()), strict=True)
-        return Split(np.concatenate(images), np.concatenate(labels).astype("int32"))
+        return Split(splits[name]["image"].numpy(), splits[name]["label"].numpy().astype("int32"))
 
     test = split("test")
-    return Dataset(tuple(builder.info.features["label"].names), split("train"), validation=test, test=test)
+    return Dataset(tuple(info.features["label"].names), split("train"), validation=test, test=test)
 
 
 def _image_folder(data):
@@ -212,33 +237,40 @@ def _image_folder(data):
     if (root / "train").is_dir():
         classes = _class_names(root / "train")
         train = _files(root / "train", classes)
-        test, validation = (
-            _files(root / name, classes) if (root / name).is_dir() else None
-            for name in ("test", "validation")
-        )
-        if test is None and validation is None:
+        names = [name for name in ("test", "validation") if (root / name).is_dir()]
+        if not names:
             raise UserError(f"{root} has a 'train' folder but neither 'test' nor 'validation'")
-        test, validation = test or validation, validation or test
-        return Dataset(classes, train, validation=validation, test=test)
+        others = [_files(root / name, classes) for name in names]  # with only one of them, it serves for both
+        return Dataset(classes, train, test=others[0], validation=others[-1])
     classes = _class_names(root)
-    train, test = _hold_out(_files(root, classes), 0.2)
+    train, test = _hold_out(_files(root, classes), 0.2, classes)
     return Dataset(classes, train, validation=test, test=test)
 
 
 def _class_names(folder):
-    names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
     if len(names) < 2:
-        raise UserError(f"{folder} must have a folder for each of at least two classes. Received: {names}")
-    return names
+        received = ", ".join(names) or "none"
+        raise UserError(f"{folder} must have a folder for each of at least two classes. Received: {received}")
+    return tuple(names)
+
+
+def _is_hidden(path):
+    """Whether some program, not the user, made it: macOS's `._photo.jpg`, `.ipynb_checkpoints`."""
+    return path.name.startswith(".")
 
 
 def _files(folder, classes):
-    unknown = set(_class_names(folder)) - set(classes)
+    unknown = sorted(set(_class_names(folder)) - set(classes))
     if unknown:
-        raise UserError(f"{folder} has classes that the training images lack: {sorted(unknown)}")
+        raise UserError(f"{folder} has classes that the training images lack: {', '.join(unknown)}")
     paths, labels = [], []
     for label, name in enumerate(classes):
-        files = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES)
+        files = sorted(
+            path
+            for path in (folder / name).rglob("*")
+            if path.suffix.lower() in SUFFIXES and not _is_hidden(path)
+        )
         paths += map(str, files)
         labels += [label] * len(files)
         if not files:
@@ -248,15 +280,17 @@ def _files(folder, classes):
 
 
 def _check_pictures(paths):
-    from PIL import Image
+    """Decodes every picture once, as training will: a damaged one shows now, not in the last epoch."""
 
-    bad = []
-    for path in paths:
+    def complaint(path):
         try:
-            with Image.open(path) as image:
-                image.verify()
-        except (OSError, SyntaxError) as error:
-            bad.append(f"{path} ({error})")
+            _decode(path)
+        except tf.errors.OpError as error:
+            return f"{path} ({error.message.splitlines()[0]})"
+        return None
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        bad = list(filter(None, pool.map(complaint, paths)))
     if bad:
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise UserError(f"cannot read these pictures: {'; '.join(bad[:5])}{more}")

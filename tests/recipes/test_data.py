@@ -1,0 +1,275 @@
+"""Tests of batches, augmentation and normalization against NumPy, and of the two built-in data sets."""
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from sklearn.datasets import load_digits
+
+from recipes import data as data_sets
+from recipes.errors import UserError
+from recipes.recipe import Data, Recipe
+from recipes.registry import RECIPES
+
+SIZE, PAD = 8, 2
+
+
+@pytest.fixture
+def images(rng):
+    """Images without a zero, all different."""
+    return rng.integers(1, 256, size=(400, SIZE, SIZE, 3)).astype("uint8")
+
+
+@pytest.fixture
+def split(rng):
+    """Seven black images that carry their number as brightness and as label."""
+    images = np.broadcast_to(np.arange(7).reshape(-1, 1, 1, 1), (7, 32, 32, 3)).astype("uint8")
+    return data_sets.Split(images, np.arange(7, dtype="int32"))
+
+
+def variants(image):
+    """Every crop of the zero-padded image and its mirror image, by (row, column, mirrored)."""
+    padded = np.pad(image, ((PAD, PAD), (PAD, PAD), (0, 0)))
+    for row in range(2 * PAD + 1):
+        for column in range(2 * PAD + 1):
+            crop = padded[row : row + SIZE, column : column + SIZE]
+            yield (row, column, False), crop
+            yield (row, column, True), crop[:, ::-1]
+
+
+def draws(images, augmented):
+    """Which of its `variants` each image has become."""
+    return [
+        next(key for key, variant in variants(image) if np.array_equal(variant, output))
+        for image, output in zip(images, augmented, strict=True)
+    ]
+
+
+def augment(images, seed=(0, 0), pad=PAD, flip=True):
+    return data_sets.augment(tf.constant(images), seed, pad, flip).numpy()
+
+
+# Augmentation
+
+
+def test_augmentation_is_a_crop_of_the_zero_padded_image_perhaps_mirrored(images):
+    augmented = augment(images)
+    assert augmented.dtype == np.uint8
+    found = draws(images, augmented)
+    # Of 400 draws each of the 50 variants is missing with probability 0.98^400 = 0.0003; the seed is fixed.
+    assert set(found) == {key for key, _ in variants(images[0])}
+    # Four standard deviations of 400 coins are 40.
+    assert 160 < sum(mirrored for _, _, mirrored in found) < 240
+
+
+def test_border_is_black_before_normalization(images):
+    (row, column, mirrored), image = draws(images, augment(images))[0], augment(images)[0]
+    expected = np.zeros((SIZE, SIZE), bool)
+    expected[
+        max(0, PAD - row) : SIZE - max(0, row - PAD), max(0, PAD - column) : SIZE - max(0, column - PAD)
+    ] = 1
+    np.testing.assert_array_equal(image.all(axis=-1), expected[:, ::-1] if mirrored else expected)
+
+
+def test_augmentation_is_a_function_of_its_seed(images):
+    np.testing.assert_array_equal(augment(images, (3, 5)), augment(images, (3, 5)))
+    for other in ((3, 6), (4, 5)):
+        assert np.any(augment(images, (3, 5)) != augment(images, other))
+
+
+def test_each_image_of_a_batch_has_its_own_crop(images):
+    same = np.repeat(images[:1], 20, axis=0)
+    assert len(set(draws(same, augment(same)))) > 10
+
+
+def test_crop_and_mirroring_are_independent(images):
+    """A seed used for both would tie the mirroring to the crop."""
+    found = draws(images, augment(images))
+    for row in range(2 * PAD + 1):
+        mirrored = [m for r, _, m in found if r == row]
+        assert 0.25 < np.mean(mirrored) < 0.75  # 80 coins: four and a half standard deviations
+
+
+def test_without_padding_or_mirroring(images):
+    np.testing.assert_array_equal(augment(images, pad=0, flip=False), images)
+    assert not any(mirrored for _, _, mirrored in draws(images, augment(images, flip=False)))
+    assert {key[:2] for key in draws(images, augment(images, pad=0))} == {(PAD, PAD)}
+
+
+# Normalization and batches
+
+
+def test_normalization(split, rng):
+    images = rng.integers(0, 256, size=(5, 32, 32, 3)).astype("uint8")
+    data = RECIPES["cifar10-mobilenetv2-sb"].data
+    split = data_sets.Split(images, np.arange(5, dtype="int32"))
+    (normalized, labels), *rest = data_sets.evaluation_batches(split, data, 5).as_numpy_iterator()
+    expected = (images / 255 - np.array(data.mean)) / np.array(data.std)
+    assert not rest
+    assert normalized.dtype == np.float32
+    np.testing.assert_array_equal(labels, split.labels)
+    np.testing.assert_allclose(normalized, expected, atol=2e-6)  # float32 rounding of numbers up to 3
+
+
+def recipe_of(**changes):
+    data = Data(pad=0, flip=False, mean=(0, 0, 0), std=(1, 1, 1))
+    return Recipe(**{"name": "test", "data": data, "batch_size": 3, "epochs": 4, **changes})
+
+
+def batches(split, recipe, first_epoch=0):
+    return list(data_sets.training_batches(split, recipe, first_epoch).as_numpy_iterator())
+
+
+def test_every_image_once_an_epoch_in_another_order_each(split):
+    orders = [labels for _, labels in batches(split, recipe_of())]
+    assert [len(labels) for labels in orders] == [3, 3, 1] * 4
+    epochs = [tuple(np.concatenate(orders[i : i + 3])) for i in range(0, 12, 3)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len(set(epochs)) == 4
+
+
+def test_images_stay_with_their_labels(split):
+    for images, labels in batches(split, recipe_of()):
+        np.testing.assert_allclose(images[:, 0, 0, 0] * 255, labels, atol=1e-5)  # float32
+
+
+def test_seeds_differ(split):
+    first, second = (np.concatenate([y for _, y in batches(split, recipe_of(seed=s))]) for s in (0, 1))
+    assert np.any(first != second)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [None, 2])
+@pytest.mark.parametrize("first_epoch", [1, 3, 4])
+def test_going_on_at_an_epoch_gives_the_same_batches(split, rng, steps_per_epoch, first_epoch):
+    split = data_sets.Split(rng.integers(1, 256, size=(7, 32, 32, 3)).astype("uint8"), split.labels)
+    recipe = recipe_of(data=Data(pad=2, flip=True), steps_per_epoch=steps_per_epoch)
+    expected = batches(split, recipe)[first_epoch * (steps_per_epoch or 3) :]
+    received = batches(split, recipe, first_epoch)
+    for (images, labels), (expected_images, expected_labels) in zip(received, expected, strict=True):
+        np.testing.assert_array_equal(images, expected_images)
+        np.testing.assert_array_equal(labels, expected_labels)
+
+
+def test_augmentation_differs_from_step_to_step(images):
+    split = data_sets.Split(np.repeat(images[:1], 4, axis=0), np.zeros(4, "int32"))
+    recipe = recipe_of(data=Data(pad=2, flip=True), batch_size=4)
+    steps = [x.tobytes() for x, _ in batches(split, recipe)]
+    assert len(set(steps)) == len(steps) == 4
+
+
+def test_steps_per_epoch(split):
+    assert data_sets.steps_per_epoch(split, recipe_of()) == 3
+    assert data_sets.steps_per_epoch(split, recipe_of(batch_size=100)) == 1
+    assert data_sets.steps_per_epoch(split, recipe_of(steps_per_epoch=2)) == 2
+    assert len(batches(split, recipe_of(steps_per_epoch=2))) == 8
+    with pytest.raises(UserError, match=r"at most 3: 7 training images in batches of 3\. Received: 4"):
+        data_sets.steps_per_epoch(split, recipe_of(steps_per_epoch=4))
+
+
+def test_evaluation_keeps_the_order_and_the_rest(split):
+    labels = [
+        y.tolist() for _, y in data_sets.evaluation_batches(split, recipe_of().data, 3).as_numpy_iterator()
+    ]
+    assert labels == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+# scikit-learn's digits
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data_sets.load(RECIPES["digits-mobilenetv2-sb"].data)
+
+
+def test_digits(digits):
+    sizes = [len(split) for split in (digits.train, digits.validation, digits.test)]
+    assert sum(sizes) == 1797
+    assert sizes[2] == pytest.approx(1797 / 5, abs=10)  # rounded class by class
+    assert sizes[1] == pytest.approx(1797 * 4 / 5 / 10, abs=10)
+    assert digits.classes == tuple("0123456789")
+    for split in (digits.train, digits.validation, digits.test):
+        assert split.images.shape == (len(split), 32, 32, 3)
+        assert split.images.dtype == np.uint8
+        np.testing.assert_array_equal(split.images[..., 0], split.images[..., 1])
+        np.testing.assert_array_equal(split.images[..., 0], split.images[..., 2])
+        # The same share of each class, to within an image.
+        shares = np.bincount(split.labels) / np.bincount(load_digits().target)
+        np.testing.assert_allclose(shares, len(split) / 1797, atol=1 / 170)
+    assert digits.train.images.max() == 255
+    assert digits.train.images.min() == 0
+
+
+def test_digits_are_the_pictures_of_their_labels(digits):
+    """Each of scikit-learn's digits occurs once, enlarged as Pillow does it, with its label."""
+    pixels, target = load_digits(return_X_y=True)
+    small = [PIL.Image.fromarray(p.reshape(8, 8).astype("float32") * (255 / 16)) for p in pixels]
+    known = np.array([p.resize((32, 32), PIL.Image.Resampling.BILINEAR) for p in small]).reshape(-1, 1024)
+    found = []
+    for split in (digits.train, digits.validation, digits.test):
+        images = split.images[..., 0].reshape(-1, 1024).astype("float32")
+        nearest = ((known**2).sum(axis=1) - 2 * images @ known.T).argmin(axis=1)
+        # Rounded before enlarging and after it.
+        np.testing.assert_allclose(images, known[nearest], atol=1.01)
+        np.testing.assert_array_equal(split.labels, target[nearest])
+        found += nearest.tolist()
+    assert sorted(found) == list(range(1797))
+
+
+def test_digits_without_a_validation_set():
+    dataset = data_sets.load(Data("digits", validation_fraction=0.0))
+    assert dataset.validation is dataset.test
+    assert len(dataset.train) + len(dataset.test) == 1797
+
+
+def test_digits_in_another_size():
+    assert data_sets.load(Data("digits", image_size=48)).test.images.shape[1:] == (48, 48, 3)
+
+
+# CIFAR-10
+
+
+@pytest.fixture
+def cifar10(cifar10_or_none):
+    if cifar10_or_none is None:
+        pytest.skip("TFDS_DATA_DIR has no cifar10")
+    return cifar10_or_none
+
+
+def test_cifar10(cifar10):
+    assert cifar10.train.images.shape == (50_000, 32, 32, 3)
+    assert cifar10.test.images.shape == (10_000, 32, 32, 3)
+    assert cifar10.validation is cifar10.test
+    assert cifar10.classes[:3] == ("airplane", "automobile", "bird")
+    np.testing.assert_array_equal(np.bincount(cifar10.train.labels), [5000] * 10)
+
+
+def test_channels_have_mean_0_and_deviation_1_over_the_training_images(cifar10):
+    data = RECIPES["cifar10-mobilenetv2-sb"].data
+    for channel in range(3):
+        counts = np.bincount(cifar10.train.images[..., channel].ravel())
+        values = np.arange(256) / 255
+        mean = np.average(values, weights=counts)
+        deviation = np.sqrt(np.average((values - mean) ** 2, weights=counts))
+        # The recipe has four digits, the last of them rounded (mean) or cut off (deviation).
+        assert data.mean[channel] == pytest.approx(mean, abs=5e-5)
+        assert data.std[channel] == pytest.approx(deviation, abs=1e-4)
+
+
+def test_cifar10_without_data_or_network(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", no_network)
+    message = r"^cannot load cifar10 .* TFDS_DATA_DIR .* \(ConnectionError: no route\)$"
+    with pytest.raises(UserError, match=message) as error:
+        data_sets.load(Data("cifar10", directory=str(tmp_path)))
+    assert "\n" not in str(error.value)
+
+
+def test_cifar10_refuses(tmp_path):
+    with pytest.raises(UserError, match=r"no such folder: .*nowhere"):
+        data_sets.load(Data("cifar10", directory=str(tmp_path / "nowhere")))
+    assert not (tmp_path / "nowhere").exists()
+    with pytest.raises(UserError, match=r"data\.image_size must be 32 for cifar10\. Received: 64"):
+        data_sets.load(Data("cifar10", image_size=64))

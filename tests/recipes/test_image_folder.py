@@ -1,0 +1,178 @@
+"""Tests of the data set of users' own pictures: folders of PNG, JPEG and other files."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recipes import data as data_sets
+from recipes.errors import UserError
+from recipes.recipe import Data, Recipe
+
+
+def write_picture(path, value=128, height=40, width=40, channels=3):
+    """Writes a picture of one color, in the format of its suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((height, width, channels), value, "uint8")
+    encode = tf.io.encode_png if path.suffix.lower() == ".png" else tf.io.encode_jpeg
+    path.write_bytes(encode(pixels).numpy())
+
+
+def write_classes(root, classes=("cat", "dog"), count=10):
+    """Writes `count` pictures a class; those of class number i have the brightness 50 · (i + 1)."""
+    for label, name in enumerate(classes):
+        for number in range(count):
+            write_picture(root / name / f"{number}.png", 50 * (label + 1))
+
+
+def load(root, **changes):
+    return data_sets.load(
+        Data("image_folder", directory=str(root), **{"validation_fraction": 0.0, **changes})
+    )
+
+
+def pixels(split, size=32):
+    data = Data(image_size=size, mean=(0, 0, 0), std=(1, 1, 1))
+    batches = data_sets.evaluation_batches(split, data, 4).as_numpy_iterator()
+    return np.concatenate([images for images, _ in batches]) * 255
+
+
+def test_a_folder_a_class(tmp_path):
+    write_classes(tmp_path)
+    dataset = load(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert (len(dataset.train), len(dataset.test)) == (16, 4)
+    assert dataset.validation is dataset.test
+    assert not set(dataset.train.images) & set(dataset.test.images)
+    for split in (dataset.train, dataset.test):
+        assert np.bincount(split.labels).tolist() == [len(split) / 2] * 2
+        expected = np.broadcast_to(50 * (split.labels[:, None, None, None] + 1), (len(split), 32, 32, 3))
+        np.testing.assert_allclose(pixels(split), expected, atol=1e-3)  # float32
+
+
+def test_the_split_is_always_the_same(tmp_path):
+    write_classes(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).test.images, load(tmp_path).test.images)
+
+
+def test_validation_fraction(tmp_path):
+    write_classes(tmp_path)
+    dataset = load(tmp_path, validation_fraction=0.25)
+    assert [len(s) for s in (dataset.train, dataset.validation, dataset.test)] == [12, 4, 4]
+    parts = [set(s.images) for s in (dataset.train, dataset.validation, dataset.test)]
+    assert len(set.union(*parts)) == 20
+
+
+def test_train_validation_and_test_folders(tmp_path):
+    for name, count in (("train", 3), ("validation", 2), ("test", 1)):
+        write_classes(tmp_path / name, count=count)
+    dataset = load(tmp_path)
+    assert [len(s) for s in (dataset.train, dataset.validation, dataset.test)] == [6, 4, 2]
+    assert all("/validation/" in path for path in dataset.validation.images)
+    assert dataset.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_one_of_validation_and_test_serves_for_both(name, tmp_path):
+    write_classes(tmp_path / "train", count=3)
+    write_classes(tmp_path / name, count=1)
+    dataset = load(tmp_path)
+    np.testing.assert_array_equal(dataset.validation.images, dataset.test.images)
+    assert len(dataset.test) == 2
+
+
+def test_every_kind_of_picture(tmp_path):
+    """Grey, with alpha, of any size and shape, JPEG, with any name, in a folder within the folder."""
+    write_classes(tmp_path, count=4)
+    write_picture(tmp_path / "cat" / "grey.png", 50, channels=1)
+    write_picture(tmp_path / "cat" / "alpha.png", 50, channels=4)
+    write_picture(tmp_path / "cat" / "more" / "wide.jpg", 50, height=10, width=300)
+    write_picture(tmp_path / "cat" / "GREY.JPEG", 50, channels=1)
+    write_picture(tmp_path / "cat" / "Kätzchen 猫.png", 50)
+    (tmp_path / "cat" / "notes.txt").write_text("not a picture")
+    (tmp_path / "cat" / "._0.png").write_text("macOS writes such files")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    dataset = load(tmp_path)
+    assert len(dataset.train) + len(dataset.test) == 13
+    for split in (dataset.train, dataset.test):
+        images = pixels(split, size=48)
+        assert images.shape[1:] == (48, 48, 3)
+        expected = 50.0 * (split.labels[:, None, None, None] + 1)
+        np.testing.assert_allclose(images, np.broadcast_to(expected, images.shape), atol=2)  # JPEG's rounding
+
+
+def test_training_batches(tmp_path):
+    write_classes(tmp_path, count=5)
+    data = Data("image_folder", directory=str(tmp_path), mean=(0, 0, 0), std=(1, 1, 1), pad=0)
+    recipe = Recipe("test", data=data, batch_size=3, epochs=1)
+    for images, labels in data_sets.training_batches(load(tmp_path).train, recipe).as_numpy_iterator():
+        np.testing.assert_allclose(images[:, 0, 0, 0] * 255, 50 * (labels + 1), atol=1e-3)
+
+
+def test_damaged_pictures_are_named(tmp_path):
+    write_classes(tmp_path)
+    whole = tf.io.encode_jpeg(np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype("uint8")).numpy()
+    (tmp_path / "cat" / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "dog" / "empty.png").write_bytes(b"")
+    (tmp_path / "dog" / "text.png").write_text("no picture at all")
+    with pytest.raises(UserError, match="cannot read these pictures") as error:
+        load(tmp_path)
+    message = str(error.value)
+    assert all(name in message for name in ("truncated.jpg", "empty.png", "text.png"))
+    assert "0.png" not in message
+    assert "\n" not in message
+
+
+def test_of_many_damaged_pictures_five_are_named(tmp_path):
+    write_classes(tmp_path)
+    for number in range(8):
+        (tmp_path / "cat" / f"bad{number}.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"bad4.png .* and 3 more$"):
+        load(tmp_path)
+
+
+def test_no_directory():
+    with pytest.raises(UserError, match=r"data\.directory=FOLDER"):
+        data_sets.load(Data("image_folder"))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda root: None, "at least two classes. Received: none"),
+        (lambda root: write_classes(root, classes=("cat",)), "at least two classes. Received: cat"),
+        (lambda root: write_picture(root / "loose.png"), "at least two classes"),
+        (lambda root: (write_classes(root), (root / "eel").mkdir()), "eel has no pictures .*png"),
+        (lambda root: write_classes(root, count=1), "class 'cat' has too few images .1."),
+        (lambda root: write_classes(root / "train"), "has a 'train' folder but neither 'test' nor"),
+        (
+            lambda root: (write_classes(root / "train"), write_classes(root / "test", ("cat", "dog", "eel"))),
+            r"test has classes that the training images lack: eel",
+        ),
+        (
+            lambda root: (
+                write_classes(root / "train", ("a", "b", "c")),
+                write_classes(root / "test", ("a", "b")),
+            ),
+            "c has no pictures",
+        ),
+    ],
+)
+def test_refused_layouts(prepare, message, tmp_path):
+    prepare(tmp_path)
+    with pytest.raises(UserError, match=message):
+        load(tmp_path)
+
+
+def test_no_such_folder(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("nowhere", "file"):
+        with pytest.raises(UserError, match=f"no such folder: .*{name}"):
+            load(tmp_path / name)
+
+
+def test_a_model_of_other_classes_is_refused(tmp_path):
+    write_classes(tmp_path)
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
+    with pytest.raises(UserError, match="trained with 3 classes; the data have 2 now: cat, dog"):
+        data_sets.check_classes(load(tmp_path), model)
