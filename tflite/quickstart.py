@@ -1,6 +1,6 @@
 """The whole way, from pictures to a .tflite file and its latency, for a static network and one with SB.
 
-python -m tflite.quickstart [--run-dir DIR]
+python -m tflite.quickstart [--run-dir DIR] [--set key=value ...]
 
 Trains both on scikit-learn's handwritten digits, evaluates, folds, converts, and runs the files with LiteRT.
 Ends with a table, quickstart.csv and quickstart.png. Started again, it goes on where it stopped.
@@ -34,10 +34,14 @@ HEAD = ("network", "Keras accuracy", "TFLite accuracy", "parameters", "file size
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m tflite.quickstart", description=__doc__.splitlines()[0])
     parser.add_argument("--run-dir", metavar="DIR", default="runs/quickstart", help="default: %(default)s")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="changes both recipes"
+    )
     args = parser.parse_args(argv)
     folder = pathlib.Path(args.run_dir)
 
-    runs = {name: trained_run(folder / name.lower(), recipe) for name, recipe in NETWORKS.items()}
+    recipes = {name: registry.find(recipe).override(args.set) for name, recipe in NETWORKS.items()}
+    runs = {name: trained_run(folder / name.lower(), recipe) for name, recipe in recipes.items()}
     files = {name: converted_file(run) for name, run in runs.items()}
     accuracies = {name: tflite_accuracy(files[name], run.recipe) for name, run in runs.items()}
     latencies = dict(zip(files, measure(list(files.values())), strict=True))
@@ -66,13 +70,12 @@ def main(argv=None):
         print(f"  {path}")
 
 
-def trained_run(folder, recipe_name):
+def trained_run(folder, recipe):
     """The finished run of a recipe, trained now unless it was before."""
-    recipe = registry.find(recipe_name)
     run = RunDirectory(folder)
     run.claim(recipe)
     if run.result is None:
-        print(f"training {recipe_name}, {recipe.epochs} epochs", flush=True)
+        print(f"training {recipe.name}, {recipe.epochs} epochs", flush=True)
         train(run)
     return run
 

@@ -1,0 +1,34 @@
+"""The README's first command, with a tenth of the training."""
+
+import csv
+
+from PIL import Image
+
+from tflite import quickstart
+
+FAST = ["--set", "epochs=1", "--set", "steps_per_epoch=2", "--set", "model.width_multiplier=0.1"]
+
+
+def test_ends_with_a_table_a_plot_and_two_files(tmp_path, capsys):
+    quickstart.main(["--run-dir", str(tmp_path), *FAST])
+
+    with (tmp_path / "quickstart.csv").open(newline="") as file:
+        static, sb = csv.DictReader(file)
+    assert (static["network"], sb["network"]) == ("static", "SB")
+    for row in (static, sb):
+        assert 0 <= float(row["Keras accuracy"]) <= 1
+        # 360 test images: one that lies on the border between two classes may fall to the other side.
+        assert abs(float(row["Keras accuracy"]) - float(row["TFLite accuracy"])) < 1.5 / 360
+        assert (tmp_path / f"{row['network'].lower()}.tflite").stat().st_size == 1000 * float(
+            row["file size / kB"]
+        )
+    assert int(sb["parameters"]) > int(static["parameters"])
+    with Image.open(tmp_path / "quickstart.png") as picture:
+        assert picture.width > 1000
+    assert "TFLite accuracy" in capsys.readouterr().out
+
+    trained = (tmp_path / "sb" / "final.keras").stat().st_mtime_ns
+    quickstart.main(["--run-dir", str(tmp_path), *FAST])
+    assert (
+        tmp_path / "sb" / "final.keras"
+    ).stat().st_mtime_ns == trained  # finished runs are not trained again
