@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 
+from sb_keras.models.stages import Stage, as_model, conv_norm_relu, image_input, inverted_residuals
+
 
 @pytest.fixture(autouse=True)
 def seed():
@@ -69,3 +71,18 @@ def randomize(rng, monkeypatch):
         return type(norm).call(norm, inputs)
 
     return randomize
+
+
+@pytest.fixture(scope="session")
+def two_blocks():
+    """A function that builds a network with all that a MobileNetV2 has: see its docstring."""
+
+    def two_blocks(attention, input_shape=(32, 32, 3)):
+        """Five logits through strides, a residual, and attention at every position."""
+        inputs = image_input(input_shape, 1.0)
+        x = conv_norm_relu(inputs, 8, 3, 2, name="stem")
+        stages = [Stage(expand_ratio=2, filters=8, repeats=1, strides=1), Stage(2, 12, 1, 2, kernel_size=5)]
+        x = inverted_residuals(x, stages, attention)
+        return as_model(inputs, conv_norm_relu(x, 16, 1, 1, name="head"), True, 5, None, 0.2, "two_blocks")
+
+    return two_blocks

@@ -13,7 +13,6 @@ from sb_keras.layers import (
 )
 from sb_keras.layers.excitation import GATES
 from sb_keras.models import MNASNET_TAPS, MOBILENET_V2_TAPS, SHUFFLENET_V2_TAPS
-from sb_keras.models.stages import Stage, as_model, conv_norm_relu, image_input, inverted_residuals
 
 SMALL = {"input_shape": (32, 32, 3), "width_multiplier": 0.1, "classes": 5, "classifier_activation": None}
 KINDS = {
@@ -33,15 +32,6 @@ SHALLOW = 1e-5
 # In fifty layers without training the rounding grows: changing the images by one part in a million
 # changes the outputs by up to fifty.
 DEEP = 3e-4
-
-
-def two_blocks(attention, input_shape=(32, 32, 3)):
-    """A network with all that a MobileNetV2 has: strides, a residual, every position of attention."""
-    inputs = image_input(input_shape, 1.0)
-    x = conv_norm_relu(inputs, 8, 3, 2, name="stem")
-    stages = [Stage(expand_ratio=2, filters=8, repeats=1, strides=1), Stage(2, 12, 1, 2, kernel_size=5)]
-    x = inverted_residuals(x, stages, attention)
-    return as_model(inputs, conv_norm_relu(x, 16, 1, 1, name="head"), True, 5, None, 0.2, "two_blocks")
 
 
 def assert_same_function(folded, model, x, tolerance=SHALLOW):
@@ -85,7 +75,7 @@ def assert_kept_names(folded, model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_attention(kind, randomize, ten_images):
+def test_every_attention(two_blocks, kind, randomize, ten_images):
     model = two_blocks(KINDS[kind])
     randomize(model, ten_images)
     folded = fold(model)
@@ -114,7 +104,7 @@ def test_every_backbone(builder, kind, taps, randomize, ten_images):
     assert_kept_names(folded, model)
 
 
-def test_normalization_goes_into_the_convolutions():
+def test_normalization_goes_into_the_convolutions(two_blocks):
     """... and not into a layer of its own, except where SE multiplies."""
 
     def depthwise(model):
@@ -129,7 +119,7 @@ def test_normalization_goes_into_the_convolutions():
     assert {name for name in depthwise(fold(two_blocks(KINDS["se"]))) if name.endswith("_bn")}
 
 
-def test_the_model_is_left_as_it_was(randomize, ten_images):
+def test_the_model_is_left_as_it_was(two_blocks, randomize, ten_images):
     model = two_blocks(KINDS["sb tanh"])
     randomize(model, ten_images)
     config, weights, outputs = model.get_config(), model.get_weights(), model(ten_images)
@@ -145,7 +135,7 @@ def test_the_model_is_left_as_it_was(randomize, ten_images):
 
 
 @pytest.mark.parametrize("kind", ["sb tanh", "se", "dyconv"])
-def test_keras_file_round_trip(kind, randomize, ten_images, tmp_path):
+def test_keras_file_round_trip(two_blocks, kind, randomize, ten_images, tmp_path):
     model = two_blocks(KINDS[kind])
     randomize(model, ten_images)
     folded = fold(model)
@@ -154,7 +144,7 @@ def test_keras_file_round_trip(kind, randomize, ten_images, tmp_path):
     np.testing.assert_array_equal(loaded(ten_images), folded(ten_images))
 
 
-def test_folding_again_changes_nothing(randomize, ten_images):
+def test_folding_again_changes_nothing(two_blocks, randomize, ten_images):
     model = two_blocks(KINDS["sb tanh"])
     randomize(model, ten_images)
     folded = fold(model)
@@ -163,7 +153,7 @@ def test_folding_again_changes_nothing(randomize, ten_images):
     assert [layer.name for layer in again.layers] == [layer.name for layer in folded.layers]
 
 
-def test_compiled_model_and_its_custom_loss(ten_images):
+def test_compiled_model_and_its_custom_loss(two_blocks, ten_images):
     model = two_blocks(KINDS["static"])
     model.compile("adam", loss=lambda y, p: keras.ops.mean(p))
     folded = fold(model)
@@ -172,7 +162,7 @@ def test_compiled_model_and_its_custom_loss(ten_images):
 
 
 @pytest.mark.parametrize("kind", ["sb tanh", "se", "dyconv"])
-def test_unknown_image_size(kind, randomize, ten_images):
+def test_unknown_image_size(two_blocks, kind, randomize, ten_images):
     inputs = keras.Input((None, None, 3))
     x = two_blocks(KINDS[kind], (None, None, 3))(inputs)
     x = ChannelShuffle()(keras.layers.Conv2D(6, 1)(keras.layers.Reshape((1, 1, 5))(x)))
@@ -185,7 +175,7 @@ def test_unknown_image_size(kind, randomize, ten_images):
 
 
 @pytest.mark.parametrize("kind", ["sb tanh", "se", "dyconv"])
-def test_mixed_precision_becomes_single(kind, randomize, ten_images):
+def test_mixed_precision_becomes_single(two_blocks, kind, randomize, ten_images):
     """The folded network has the full precision of the weights, also while the policy is still set."""
 
     def make():
@@ -348,7 +338,7 @@ def test_shared_layers(image, randomize, ten_images):
     assert sum(type(layer) is keras.layers.Conv2D for layer in folded.layers) == 1
 
 
-def test_model_within_a_model(image, randomize, ten_images):
+def test_model_within_a_model(two_blocks, image, randomize, ten_images):
     """A backbone under a user's head, called a second time on the mirrored image."""
     backbone = two_blocks(KINDS["sb tanh"])
     backbone = keras.Model(backbone.input, backbone.get_layer("head_relu").output, name="backbone")
