@@ -8,7 +8,6 @@ import io
 import os
 import pathlib
 import sys
-import tempfile
 import zipfile
 
 import keras
@@ -54,28 +53,26 @@ def convert(model, quantize="float32", calibration=None, labels=None):
         raise ValueError(f"`calibration` must be None for quantize={quantize!r}, which needs none")
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"`convert` needs Keras's TensorFlow backend. Received: {keras.backend.backend()}")
-    if len(model.inputs) != 1 or None in model.inputs[0].shape[1:]:
-        shapes = [tensor.shape for tensor in model.inputs]
-        raise ValueError(f"`model` must have one input of known size. Received inputs of shape {shapes}")
-    if labels is not None and len(labels) != model.outputs[0].shape[-1]:
-        raise ValueError(
-            f"`labels` must name the model's {model.outputs[0].shape[-1]} classes. "
-            f"Received: {len(labels)} names"
-        )
-
     folded = sb_keras.fold(model)
-    image = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name=model.inputs[0].name)
+    shapes = [tensor.shape for tensor in folded.inputs]
+    if len(shapes) != 1 or None in shapes[0][1:]:
+        raise ValueError(f"`model` must have one input of known size. Received inputs of shape {shapes}")
+    classes = folded.outputs[0].shape[-1]
+    if labels is not None and len(labels) != classes:
+        raise ValueError(f"`labels` must name the model's {classes} classes. Received: {len(labels)} names")
 
+    image = tf.TensorSpec((1, *shapes[0][1:]), tf.float32, name=folded.inputs[0].name)
+    # Folding may take away the layer that an output is named after.
+    names = [tensor._keras_history.operation.name for tensor in model.outputs]
+
+    @tf.function(input_signature=[image], autograph=False)
     def serve(image):
-        return dict(zip(folded.output_names, keras.tree.flatten(folded(image)), strict=True))
+        return dict(zip(names, keras.tree.flatten(folded(image)), strict=True))
 
-    module = tf.Module()
-    module.serve = tf.function(serve, input_signature=[image], autograph=False)
-    module.weights = [weight.value for weight in folded.weights]  # tracked, so that they become constants
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [module.serve.get_concrete_function()], module
-    )
-    content = converter.convert()
+    # The converter makes constants of the weights that it finds here.
+    tracked = tf.train.Checkpoint(weights=[weight.value for weight in folded.weights])
+    function = serve.get_concrete_function()
+    content = tf.lite.TFLiteConverter.from_concrete_functions([function], tracked).convert()
     return content if labels is None else _with_file(content, "labels.txt", "\n".join(labels) + "\n")
 
 
@@ -90,16 +87,18 @@ def _with_file(content, name, text):
 def write_file(content, path):
     """Writes a file under a temporary name first, so that no broken file is ever at `path`."""
     path = pathlib.Path(path)
+    temporary = path.with_name(f"tmp-{path.name}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m tflite.convert", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tflite.convert", description="Converts a trained run to a .tflite file."
+    )
     parser.add_argument("run_dir", metavar="DIR", help="a run directory that recipes.train wrote")
     parser.add_argument("--out", metavar="FILE.tflite", required=True)
     parser.add_argument("--quantize", choices=QUANTIZATIONS, default="float32", help="default: %(default)s")
@@ -109,6 +108,8 @@ def main(argv=None):
 
     run = RunDirectory.existing(args.run_dir)
     out = pathlib.Path(args.out)
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; --out takes the name of a file")
     if out.exists() and not args.overwrite:
         raise UserError(f"{out} exists; --overwrite replaces it")
     if not out.parent.is_dir():

@@ -20,7 +20,9 @@ from sb_keras.table import format_table
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m tflite.evaluate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tflite.evaluate", description="Shows the test accuracy of a TFLite file."
+    )
     parser.add_argument("file", metavar="FILE.tflite")
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name or JSON file, or a run directory")
     parser.add_argument("--model", choices=("final", "best"), default="final", help="the run's Keras model")
@@ -35,11 +37,12 @@ def main(argv=None):
     recipe = run.recipe if run else registry.find(args.recipe)
     model = run.load_model(args.model) if run else None
     interpreter = open_interpreter(args.file, args.threads)
-    test = data_sets.load(recipe.data).test
+    dataset = data_sets.load(recipe.data)
+    test = dataset.test
     if args.images:
         test = test.select(slice(args.images))
     images = np.concatenate([x for x, _ in data_sets.evaluation_batches(test, recipe.data, 250)])
-    _check_shape(interpreter, images, args.file)
+    _check_model(interpreter, images.shape[1:], len(dataset.classes), args.file)
 
     outputs = predict(interpreter, images, progress=sys.stderr.isatty())
     rows = [("TFLite", f"{np.mean(outputs.argmax(-1) == test.labels):.4f}", "", "")]
@@ -80,12 +83,12 @@ def predict(interpreter, images, progress=False):
     Returns:
         An array (n, classes).
     """
-    runner = interpreter.get_signature_runner("serving_default")
-    (name,) = runner.get_input_details()
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
     outputs = []
     for count, image in enumerate(images, 1):
-        (output,) = runner(**{name: image[None]}).values()
-        outputs.append(output[0])
+        interpreter.set_tensor(source["index"], image[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(target["index"])[0])
         if progress and (count % 100 == 0 or count == len(images)):
             print(f"\r{count}/{len(images)}", end="", file=sys.stderr)
     if progress:
@@ -93,10 +96,13 @@ def predict(interpreter, images, progress=False):
     return np.stack(outputs)
 
 
-def _check_shape(interpreter, images, path):
-    expected = tuple(interpreter.get_input_details()[0]["shape"][1:])
-    if expected != images.shape[1:]:
-        raise UserError(f"{path} takes images of shape {expected}; the recipe's have {images.shape[1:]}")
+def _check_model(interpreter, image_shape, classes, path):
+    """Raises a `UserError` unless the model maps one such image to as many classes."""
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    received = [(each["dtype"].__name__, tuple(each["shape"].tolist())) for each in (*inputs, *outputs)]
+    expected = [("float32", (1, *image_shape)), ("float32", (1, classes))]
+    if received != expected:
+        raise UserError(f"{path} does not fit the recipe's data. Expected: {expected}. Received: {received}")
 
 
 if __name__ == "__main__":

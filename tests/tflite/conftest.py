@@ -1,0 +1,49 @@
+"""What the tests of conversion and evaluation share: a run directory that no training was needed for."""
+
+import keras
+import numpy as np
+import pytest
+
+from recipes import data as data_sets
+from recipes import registry
+from recipes.run_directory import RunDirectory
+
+CLASSES = list("0123456789")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Test images and labels of the digits as arrays."""
+    recipe = registry.find("digits-mobilenetv2-static")
+    return load_digits(recipe, "test")
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """A finished run whose network is linear in the pixels, by least squares."""
+    recipe = registry.find("digits-mobilenetv2-static")
+    run = RunDirectory(tmp_path_factory.mktemp("run"))
+    run.claim(recipe)
+    x, labels = load_digits(recipe, "train")
+    features = x[:, ::4, ::4, 0].reshape(len(x), -1)
+    ones = np.ones((len(x), 1))
+    solution, *_ = np.linalg.lstsq(np.hstack([features, ones]), np.eye(10)[labels], rcond=1e-3)
+
+    inputs = keras.Input((32, 32, 3), name="image")
+    pixels = keras.layers.Cropping2D(((0, 3), (0, 3)))(inputs)
+    pixels = keras.layers.AveragePooling2D(1, strides=4)(pixels)
+    red = keras.layers.Conv2D(1, 1, use_bias=False, name="red")
+    dense = keras.layers.Dense(10, name="digit")
+    model = keras.Model(inputs, dense(keras.layers.Flatten()(red(pixels))))
+    red.set_weights([np.array([1.0, 0, 0]).reshape(1, 1, 3, 1)])
+    dense.set_weights([solution[:-1], solution[-1]])
+
+    run.save_model(model, run.final_file)
+    run.write_result({"classes": CLASSES})
+    return run
+
+
+def load_digits(recipe, split):
+    split = getattr(data_sets.load(recipe.data), split)
+    batches = data_sets.evaluation_batches(split, recipe.data, 500)
+    return np.concatenate([x.numpy() for x, _ in batches]), split.labels

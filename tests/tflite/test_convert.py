@@ -1,0 +1,221 @@
+import io
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from recipes.errors import exit_code
+from recipes.run_directory import RunDirectory
+from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2
+from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
+from tflite.convert import convert, main
+from tflite.delegation import find_delegation
+
+KINDS = {
+    "static": Attention("static"),
+    "se-block": Attention("se-block"),
+    "se": Attention("se"),
+    "se after norm": Attention("se", placement="norm"),
+    "sb": Attention("sb"),
+    "sb after norm": Attention("sb", placement="norm"),
+    "dyconv": Attention("dyconv"),
+    "condconv": Attention("condconv"),
+}
+DYNAMIC = DynamicConv2D | DynamicDepthwiseConv2D
+# XNNPACK adds in another order than TensorFlow, with a rounding of 6e-8 in each of some ten layers.
+SHALLOW = 1e-4
+# In fifty layers without training the rounding grows: changing the images by one part in a million
+# changes the outputs by up to fifty.
+DEEP = 1e-3
+
+
+def run_tflite(content, images):
+    """The only output for images that are run one by one."""
+    runner = Interpreter(model_content=content, num_threads=2).get_signature_runner("serving_default")
+    (name,) = runner.get_input_details()
+    outputs = [runner(**{name: image[None]}) for image in images]
+    return np.concatenate([next(iter(output.values())) for output in outputs])
+
+
+def assert_same_answers(content, model, images, tolerance=SHALLOW):
+    expected = model.predict(images, verbose=0)
+    actual = run_tflite(content, images)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def operators(content):
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    return {each["op_name"] for each in interpreter._get_ops_details()}
+
+
+def sharpen_routing(model, images):
+    """Makes the images choose their kernels clearly, and differently."""
+    layers = [layer for layer in model.layers if isinstance(layer, DYNAMIC)]
+    for layer in layers:
+        norm = layer.routing_network.excite_bn
+        norm.gamma.assign(15 * norm.gamma)
+    inputs = keras.Model(model.input, [layer.input for layer in layers])(images)
+    choices = [layer.routing(x).numpy() for layer, x in zip(layers, inputs, strict=True)]
+    assert max(coefficients.std(axis=0).max() for coefficients in choices) > 0.4  # of at most 0.5
+    assert sum(len(set(coefficients.argmax(axis=1))) > 1 for coefficients in choices) > len(choices) / 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_answers_as_keras(two_blocks, kind, randomize, ten_images):
+    model = two_blocks(KINDS[kind])
+    randomize(model, ten_images)
+    dynamic = kind in ("dyconv", "condconv")
+    if dynamic:
+        sharpen_routing(model, ten_images)
+    content = convert(model)
+    assert_same_answers(content, model, ten_images)
+    assert not {name for name in operators(content) if name.startswith(("Flex", "CUSTOM"))}
+    if not dynamic:
+        assert find_delegation(Interpreter(model_content=content)).left_out == ()
+
+
+@pytest.mark.parametrize("builder", [MobileNetV2, MnasNet, ShuffleNetV2])
+def test_every_backbone(builder, randomize, ten_images):
+    model = builder((32, 32, 3), 0.1, "sb", classes=5, classifier_activation=None)
+    randomize(model, ten_images)
+    content = convert(model)
+    assert_same_answers(content, model, ten_images, DEEP)
+    assert find_delegation(Interpreter(model_content=content)).left_out == ()
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Two outputs, of which folding would rename one."""
+    inputs = keras.Input((8, 8, 3), name="picture")
+    x = keras.layers.BatchNormalization(name="features")(keras.layers.Conv2D(4, 3, name="conv")(inputs))
+    return keras.Model(inputs, [keras.layers.Dense(3, name="scores")(keras.layers.Flatten()(x)), x])
+
+
+def test_signature(small):
+    interpreter = Interpreter(model_content=convert(small))
+    assert interpreter.get_signature_list() == {
+        "serving_default": {"inputs": ["picture"], "outputs": ["features", "scores"]}
+    }
+    (source,) = interpreter.get_input_details()
+    assert (source["shape"].tolist(), source["dtype"]) == ([1, 8, 8, 3], np.float32)
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype("float32")
+    outputs = interpreter.get_signature_runner()(picture=x)
+    for name, expected in zip(("scores", "features"), small(x), strict=True):
+        np.testing.assert_allclose(outputs[name], expected, atol=1e-5)
+
+
+def test_sequential_model_of_half_precision():
+    layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")]
+    model = keras.Sequential([*layers, keras.layers.BatchNormalization(dtype="mixed_bfloat16")])
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    expected = keras.ops.convert_to_numpy(model(x)).astype("float32")
+    # bfloat16 has eight bits.
+    np.testing.assert_allclose(run_tflite(convert(model), x), expected, atol=0.02 * np.abs(expected).max())
+
+
+def test_labels_are_in_the_zip_at_the_end(small):
+    content = convert(small, labels=["cat", "dog", "écureuil"])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == ["labels.txt"]
+        assert archive.read("labels.txt").decode() == "cat\ndog\nécureuil\n"
+    assert content.startswith(convert(small))
+    assert run_tflite(content, np.zeros((1, 8, 8, 3), "float32")).shape == (1, 6, 6, 4)
+
+
+def test_converting_leaves_the_model_as_it_was(small):
+    before = small.get_weights()
+    convert(small)
+    for a, b in zip(small.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def two_inputs():
+    inputs = [keras.Input((8, 8, 3)) for _ in range(2)]
+    return keras.Model(inputs, keras.layers.Add()(inputs))
+
+
+class Subclassed(keras.Model):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantize": "int4"}, r"`quantize` must be one of .*float32.* Received: quantize='int4'"),
+        ({"calibration": np.zeros((1, 8, 8, 3))}, r"`calibration` must be None for quantize='float32'"),
+        ({"labels": ["cat"]}, r"`labels` must name the model's 3 classes. Received: 1 names"),
+    ],
+)
+def test_wrong_arguments(small, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        convert(small, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CifarMobileNetV2((None, 32, 3), 0.1), r"one input of known size. .*\(None, None, 32, 3\)"),
+        (two_inputs, r"one input of known size"),
+        (Subclassed, r"Expected a functional Keras model.* of type Subclassed"),
+        (lambda: keras.Sequential([keras.layers.Dense(2)]), r"that is built. .* of type Sequential"),
+    ],
+)
+def test_models_that_cannot_be_converted(make, message):
+    with pytest.raises(ValueError, match=message):
+        convert(make())
+
+
+# The command line
+
+
+def command(*arguments):
+    return exit_code(lambda: main([str(argument) for argument in arguments]))
+
+
+def test_command(run, digits, tmp_path, capsys):
+    out = tmp_path / "model.tflite"
+    assert command(run.path, "--out", out) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{out}: {out.stat().st_size / 1e6:.2f} MB, float32\n"
+    content = out.read_bytes()
+    assert_same_answers(content, run.load_model(), digits[0][:3])
+    with zipfile.ZipFile(out) as archive:
+        assert archive.read("labels.txt").decode().split() == list("0123456789")
+    assert list(tmp_path.iterdir()) == [out]
+
+    assert command(run.path, "--out", out) == 2
+    assert capsys.readouterr().err == f"error: {out} exists; --overwrite replaces it\n"
+    out.write_bytes(b"old")
+    assert command(run.path, "--out", out, "--overwrite") == 0
+    assert out.read_bytes() == content
+
+
+def assert_refused(capsys, message, *arguments):
+    assert command(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_wrong_paths(run, tmp_path, capsys):
+    out = tmp_path / "model.tflite"
+    assert_refused(capsys, "is not a run directory", tmp_path / "none", "--out", out)
+    assert_refused(capsys, "no such folder", run.path, "--out", tmp_path / "none" / "model.tflite")
+    assert_refused(capsys, "is a folder", run.path, "--out", tmp_path, "--overwrite")
+    assert_refused(capsys, "best.keras", run.path, "--out", out, "--model", "best")
+    unfinished = RunDirectory(tmp_path / "unfinished")
+    unfinished.claim(run.recipe)
+    assert_refused(capsys, "its training is unfinished", unfinished.path, "--out", out)
+    assert not out.exists()
+
+
+def test_failing_write_leaves_the_old_file(run, tmp_path, capsys):
+    out = tmp_path / "model.tflite"
+    out.write_bytes(b"old")
+    (tmp_path / "tmp-model.tflite").mkdir()
+    assert_refused(capsys, f"cannot write {out}", run.path, "--out", out, "--overwrite")
+    assert out.read_bytes() == b"old"
