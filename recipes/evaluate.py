@@ -4,13 +4,12 @@ python -m recipes.evaluate DIR [--model final|best] [--csv FILE]
 """
 
 import argparse
-import csv
 import sys
 
 import numpy as np
 
 from recipes import data as data_sets
-from recipes.errors import UserError, exit_code
+from recipes.errors import check_new_file, exit_code, write_csv
 from recipes.run_directory import RunDirectory
 from sb_keras.table import format_table
 
@@ -18,15 +17,19 @@ HEAD = ("class", "images", "recall", "precision")
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m recipes.evaluate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.evaluate", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("run_dir", metavar="DIR", help="a run directory that recipes.train wrote")
     parser.add_argument("--model", choices=("final", "best"), default="final", help="default: %(default)s")
     parser.add_argument("--csv", metavar="FILE", help="also write the class table to a CSV file")
     args = parser.parse_args(argv)
+    check_new_file(args.csv)
 
     run = RunDirectory.existing(args.run_dir)
     model = run.load_model(args.model)
     dataset = data_sets.load(run.recipe.data)
+    data_sets.check_classes(dataset, model)
     images = data_sets.evaluation_batches(dataset.test, run.recipe.data, run.recipe.batch_size)
     predicted = model.predict(images, verbose="auto" if sys.stderr.isatty() else 0).argmax(axis=-1)
     rows = class_table(dataset.classes, dataset.test.labels, predicted)
@@ -35,7 +38,7 @@ def main(argv=None):
     print(format_table(HEAD, [(*row[:2], *(f"{x:.4f}" for x in row[2:])) for row in rows], "<>>>"))
     print(f"test accuracy {accuracy:.4f} ({len(predicted)} images, {args.model} model of {run.path})")
     if args.csv:
-        _write_csv(args.csv, rows)
+        write_csv(args.csv, HEAD, rows)
 
 
 def class_table(classes, labels, predicted):
@@ -47,14 +50,6 @@ def class_table(classes, labels, predicted):
         recall, precision = hits / confusion.sum(axis=1), hits / confusion.sum(axis=0)
     counts = confusion.sum(axis=1).astype(int)
     return list(zip(classes, counts.tolist(), recall.tolist(), precision.tolist(), strict=True))
-
-
-def _write_csv(path, rows):
-    try:
-        with open(path, "x", newline="") as file:
-            csv.writer(file).writerows((HEAD, *rows))
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

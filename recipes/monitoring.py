@@ -1,9 +1,13 @@
 """What happens beside the training steps: log, checkpoints, best model, λ's histograms, divergence."""
 
+# Keras's callbacks declare `self.model` and `logs` as perhaps None.
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
+
 import math
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import sb_keras
@@ -58,6 +62,7 @@ class LambdaHistograms(keras.callbacks.Callback):
             for layer in self.model.layers:
                 if isinstance(layer, sb_keras.layers.ShiftBalance):
                     tf.summary.histogram(f"lambda/{layer.name}", keras.ops.convert_to_numpy(layer.lambda_))
+        self._writer.flush()  # so that nothing is lost if the training is killed
 
     def on_train_end(self, logs=None):
         self._writer.close()
@@ -68,12 +73,48 @@ class Diverged(Exception):
 
 
 class StopOnDivergence(keras.callbacks.Callback):
-    """Ends the training at the first step with a loss that is not finite, before anything is saved."""
+    """Ends the training at the first step with a loss that is not finite, before anything is saved.
+
+    The last step of an epoch can spoil the weights without a step after it to show it, so these are
+    looked at as well, and the loss of the validation.
+    """
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
+        self._step = batch + 1
         loss = float(logs["loss"])
         if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} in epoch {self._epoch}, step {batch + 1}")
+            self._stop(f"the loss is {loss}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["val_loss"]):
+            self._stop(f"the validation loss is {logs['val_loss']}")
+        for weight in self.model.weights:
+            if not bool(keras.ops.all(keras.ops.isfinite(weight))):
+                self._stop(f"the weight {weight.path} is no longer finite")
+
+    def _stop(self, reason):
+        raise Diverged(f"{reason} in epoch {self._epoch}, step {self._step}")
+
+
+class DropoutSeeds(keras.callbacks.Callback):
+    """Makes dropout a function of the recipe's seed, the epoch and the step alone.
+
+    A `.keras` file holds no state of the random generators; without this, a training that goes on would
+    drop other units than the undisturbed one.
+
+    Args:
+        seed: The recipe's seed.
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        states = [v for v in self.model.variables if v.name == "seed_generator_state"]
+        draws = np.random.default_rng((self.seed, epoch)).integers(2**31, size=(len(states), 2))
+        for state, draw in zip(states, draws, strict=True):
+            state.assign(draw)

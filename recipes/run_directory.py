@@ -1,9 +1,14 @@
 """A run directory: the files of one training, and what they say about where it stands."""
 
+import contextlib
 import csv
 import json
 import os
 import pathlib
+import sys
+import zipfile
+import zlib
+from typing import Any
 
 import keras
 
@@ -12,6 +17,7 @@ from recipes.recipe import Recipe
 
 LOG_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 KEPT_CHECKPOINTS = 2
+_TEMPORARY = "tmp-"
 
 
 class RunDirectory:
@@ -46,11 +52,11 @@ class RunDirectory:
             raise UserError(f"{path} is not a run directory: it has no recipe.json")
         return run
 
-    def claim(self, recipe):
-        """Makes the directory that of `recipe`, or checks that it is.
+    def check(self, recipe):
+        """Looks, without writing, whether the directory is free or that of `recipe`.
 
         Raises:
-            UserError: If the directory belongs to another recipe, is not empty, or cannot be written.
+            UserError: If it belongs to another recipe, or is not empty and belongs to none.
         """
         if self._recipe_file.is_file():
             differences = self.recipe.differences(recipe)
@@ -59,19 +65,27 @@ class RunDirectory:
                     f"{key} is {theirs!r} there, {ours!r} here" for key, theirs, ours in differences
                 )
                 raise UserError(f"{self.path} belongs to another recipe: {listed}")
-            return
+        elif self.path.is_dir() and any(not _is_temporary(path) for path in self.path.iterdir()):
+            raise UserError(f"{self.path} is not empty and has no recipe.json; choose another --run-dir")
+
+    def claim(self, recipe):
+        """Makes the directory that of `recipe`, unless it is already.
+
+        Raises:
+            UserError: As `check`, or if the directory cannot be written.
+        """
+        self.check(recipe)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
-                raise UserError(f"{self.path} is not empty and has no recipe.json; choose another --run-dir")
-            self._checkpoints.mkdir()
-            self._write_text(self._recipe_file, recipe.to_json())
+            if not self._recipe_file.is_file():
+                self._write_text(self._recipe_file, recipe.to_json())
+            self._checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot write to {self.path}: {error.strerror}") from error
 
     @property
     def recipe(self):
-        return Recipe.from_json(self._recipe_file.read_text())
+        return Recipe.read(self._recipe_file)
 
     @property
     def result(self):
@@ -93,17 +107,14 @@ class RunDirectory:
             ]
 
     def write_log(self, rows):
-        temporary = self.log_file.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
+        with replacing(self.log_file) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, LOG_FIELDS)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(temporary, self.log_file)
 
     def save_model(self, model, path):
-        temporary = path.with_name(f"tmp-{path.name}")
-        model.save(temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            model.save(temporary)
 
     def save_checkpoint(self, model, epoch):
         """Keeps model, optimizer and position after `epoch` epochs, and the checkpoint before."""
@@ -112,12 +123,24 @@ class RunDirectory:
             path.unlink()
 
     def latest_checkpoint(self):
-        """Path of the latest checkpoint and its number of epochs; None and 0 where there is none."""
+        """Path of the latest whole checkpoint and its number of epochs; None and 0 where there is none.
+
+        A damaged one (the disk was full, the power failed) is passed over with a warning.
+
+        Raises:
+            UserError: If there are checkpoints but none is whole.
+        """
         files = self._checkpoint_files()
-        return (files[-1], int(files[-1].stem.removeprefix("epoch-"))) if files else (None, 0)
+        for path in reversed(files):
+            if is_whole(path):
+                return path, _epoch(path)
+            print(f"warning: {path} is damaged; going back to the one before", file=sys.stderr)
+        if files:
+            raise UserError(f"every checkpoint in {self._checkpoints} is damaged; choose another --run-dir")
+        return None, 0
 
     def _checkpoint_files(self):
-        return sorted(self._checkpoints.glob("epoch-*.keras"))
+        return sorted(self._checkpoints.glob("epoch-*.keras"), key=_epoch)
 
     def load_model(self, which="final"):
         """The trained model, `"final"` or `"best"` (by validation accuracy).
@@ -131,9 +154,40 @@ class RunDirectory:
                 f"{self.path} has no {path.name}: its training is unfinished. `python -m recipes.train "
                 f"{self._recipe_file} --run-dir {self.path}` goes on with it"
             )
-        return keras.saving.load_model(path)
+        if not is_whole(path):
+            raise UserError(f"{path} is damaged")
+        return load_model(path)
 
     def _write_text(self, path, text):
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def load_model(path) -> Any:  # Keras declares None and other things beside the model
+    """Reads a `.keras` file."""
+    return keras.saving.load_model(path)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """The temporary path of a file to write, which takes its place at the end if all went well."""
+    temporary = path.with_name(_TEMPORARY + path.name)
+    yield temporary
+    os.replace(temporary, path)
+
+
+def is_whole(path):
+    """Whether a `.keras` file, which is a zip archive, has every byte that was written (by its CRCs)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, OSError):
+        return False
+
+
+def _epoch(checkpoint):
+    return int(checkpoint.stem.removeprefix("epoch-"))
+
+
+def _is_temporary(path):
+    return path.name.startswith(_TEMPORARY)

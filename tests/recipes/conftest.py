@@ -1,25 +1,23 @@
-"""What the tests of the recipes share: a network and a training small enough to run many times."""
+"""What the tests of the recipes share."""
 
 import os
 import pathlib
 
 import keras
 import pytest
+import tiny
 
 from recipes import data as data_sets
 from recipes import train
 from recipes.errors import exit_code
 from recipes.registry import RECIPES
-from sb_keras.models import mobilenet_v2
-
-TINY = ("model.width_multiplier=0.1", "epochs=2", "steps_per_epoch=2", "batch_size=16")
 
 
 @pytest.fixture(scope="module")
 def tiny_network():
-    """Leaves 3 of the 17 blocks of the CIFAR network: compiling the others takes a minute."""
+    """Makes the CIFAR network a tiny one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mobilenet_v2, "CIFAR_STAGES", mobilenet_v2.CIFAR_STAGES[:2])
+        tiny.shrink(patch.setattr)
         yield
 
 
@@ -27,13 +25,10 @@ def tiny_network():
 def run_train():
     """A function that runs `python -m recipes.train` in this process and returns its exit code."""
 
-    def run_train(run_dir, *settings, recipe="digits-mobilenetv2-sb", options=()):
-        arguments = [recipe, "--run-dir", str(run_dir), *options]
-        for setting in (*TINY, *settings):
-            arguments += ["--set", setting]
+    def run_train(*args, **kwargs):
         policy = keras.config.dtype_policy()
         try:
-            return exit_code(lambda: train.main(arguments))
+            return exit_code(lambda: train.main(tiny.arguments(*args, **kwargs)))
         finally:
             keras.config.set_dtype_policy(policy)
 
