@@ -4,6 +4,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 
 def plot_curves(rows, title, path):
@@ -15,17 +16,20 @@ def plot_curves(rows, title, path):
         path: The PNG file to write.
     """
     epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) <= 30 else ""  # without one, a run of one epoch would not show
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
-    for key, label in (("loss", "training"), ("val_loss", "validation")):
-        left.plot(epochs, [row[key] for row in rows], marker=".", label=label)
-    for key, label in (("accuracy", "training"), ("val_accuracy", "validation")):
-        right.plot(epochs, [100 * row[key] for row in rows], marker=".", label=label)
-    left.set(xlabel="epoch", ylabel="cross-entropy")
-    right.set(xlabel="epoch", ylabel="accuracy / %")
+    for prefix, label, color in (("", "training", "tab:blue"), ("val_", "validation", "tab:orange")):
+        style = {"label": label, "color": color, "marker": marker, "markersize": 4, "clip_on": False}
+        left.plot(epochs, [row[f"{prefix}loss"] for row in rows], **style)
+        right.plot(epochs, [100 * row[f"{prefix}accuracy"] for row in rows], **style)
+    left.set(ylabel="cross-entropy")
+    right.set(ylabel="accuracy / %")
     for axes in (left, right):
+        axes.set(xlabel="epoch", xlim=(0.5, len(rows) + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        axes.legend()
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(frameon=False, loc="upper right")
     figure.savefig(path, dpi=120)
     plt.close(figure)
