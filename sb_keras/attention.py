@@ -158,16 +158,15 @@ def static_conv(filters, kernel_size=1, strides=1, *, depthwise=False, name):
     }
     if depthwise:
         return keras.layers.DepthwiseConv2D(
-            kernel_size, depthwise_initializer=_he_normal(depthwise), **common
+            kernel_size, depthwise_initializer=_he_normal(), **common
         )
-    return keras.layers.Conv2D(filters, kernel_size, kernel_initializer=_he_normal(depthwise), **common)
+    return keras.layers.Conv2D(filters, kernel_size, kernel_initializer=_he_normal(), **common)
 
 
-def _he_normal(depthwise):
-    """PyTorch's `kaiming_normal_(mode="fan_out")`."""
-    # PyTorch counts a depthwise convolution's fan-out over all its channels, which Keras calls fan-in.
-    mode = "fan_in" if depthwise else "fan_out"
-    return keras.initializers.VarianceScaling(2.0, mode, "untruncated_normal")
+def _he_normal():
+    # PyTorch's fan-out of a depthwise convolution is that of all its channels together. Outputs so small
+    # would be drowned by a shift of 0.1, and SB would not train; Keras's is that of one channel.
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
 def _excite(attention, kind, hidden_units, name):
@@ -191,7 +190,7 @@ def _dynamic_conv(attention, channels, filters, kernel_size, strides, depthwise,
         "hidden_units": attention.hidden_multiplier * max(1, channels // 4),
         "dropout": attention.dropout,
         "use_bias": False,
-        "kernel_initializer": _he_normal(depthwise),
+        "kernel_initializer": _he_normal(),
         "name": name,
     }
     if depthwise:
