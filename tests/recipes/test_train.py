@@ -1,12 +1,7 @@
-"""Tests of python -m recipes.train: what it writes, where it goes on, what it refuses."""
+"""Tests of python -m recipes.train: what it writes, and what it refuses."""
 
 import csv
 import json
-import pathlib
-import signal
-import subprocess
-import sys
-import textwrap
 
 import keras
 import matplotlib.image
@@ -18,12 +13,9 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 import sb_keras
 from recipes import data as data_sets
 from recipes import registry, train
-from recipes.monitoring import StopOnDivergence
 from recipes.run_directory import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
-
-DROPOUT = ("epochs=3", "model.dropout=0.2", "model.attention.dropout=0.2")
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +24,6 @@ def finished(tmp_path_factory, tiny_network, run_train):
     path = tmp_path_factory.mktemp("runs") / "finished"
     assert run_train(path) == 0
     return RunDirectory(path)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, tiny_network, run_train):
-    """A run of three epochs with dropout in the attention and before the classifier."""
-    path = tmp_path_factory.mktemp("runs") / "undisturbed"
-    assert run_train(path, *DROPOUT) == 0
-    return RunDirectory(path)
-
-
-def assert_same_training(run, other):
-    """The weights, the optimizer's state and the log are equal to the bit; but the seconds are not."""
-    for which in ("final", "best"):
-        model, expected = run.load_model(which), other.load_model(which)
-        for ours, theirs in zip(model.weights, expected.weights, strict=True):
-            np.testing.assert_array_equal(ours, theirs, err_msg=f"{which}: {ours.path}")
-        for ours, theirs in zip(model.optimizer.variables, expected.optimizer.variables, strict=True):
-            np.testing.assert_array_equal(ours, theirs, err_msg=f"{which}: {ours.path}")
-    rows, expected_rows = ([{**row, "seconds": None} for row in r.log] for r in (run, other))
-    assert rows == expected_rows
-    assert {**run.result, "seconds": None} == {**other.result, "seconds": None}
 
 
 # What a finished run holds
@@ -122,14 +93,14 @@ def test_the_test_accuracy_is_that_of_the_saved_model(finished):
     assert finished.result["test_accuracy"] == pytest.approx(np.mean(predicted == test.labels), abs=1e-6)
 
 
-def test_best_model_is_that_of_the_best_epoch(undisturbed):
-    log, result = undisturbed.log, undisturbed.result
+def test_best_model_is_that_of_the_best_epoch(finished):
+    log, result = finished.log, finished.result
     best = int(np.argmax([row["val_accuracy"] for row in log]))
     assert result["best_epoch"] == best + 1
     assert result["best_validation_accuracy"] == log[best]["val_accuracy"]
-    data = undisturbed.recipe.data
+    data = finished.recipe.data
     validation = data_sets.evaluation_batches(data_sets.load(data).validation, data, 100)
-    _, accuracy = undisturbed.load_model("best").evaluate(validation, verbose=0)
+    _, accuracy = finished.load_model("best").evaluate(validation, verbose=0)
     assert accuracy == pytest.approx(log[best]["val_accuracy"], abs=1e-6)  # float32, other batches
 
 
@@ -185,135 +156,13 @@ def test_a_run_of_another_recipe_is_refused(finished, run_train, capsys):
     assert contents(finished) == before
 
 
-@pytest.mark.parametrize(
-    ("owner", "method", "calls"),
-    [(StopOnDivergence, "on_train_batch_end", 4), (RunDirectory, "save_checkpoint", 2)],
-    ids=["within an epoch", "before the checkpoint"],
-)
-def test_going_on_after_an_interruption(
-    owner, method, calls, undisturbed, tmp_path, run_train, monkeypatch, capsys
-):
-    """Bit for bit the undisturbed run, dropout included."""
-    original = getattr(owner, method)
-
-    def interrupted(*args, **kwargs):
-        nonlocal calls
-        calls -= 1
-        if not calls:
-            raise KeyboardInterrupt
-        return original(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, method, interrupted)
-        assert run_train(tmp_path / "run", *DROPOUT) == 130
-    run = RunDirectory(tmp_path / "run")
-    assert run.result is None
-    assert run_train(run.path, *DROPOUT) == 0
-    assert f"going on with {run.path} after epoch 1 of 3" in capsys.readouterr().out
-    assert_same_training(run, undisturbed)
-
-
-@pytest.mark.slow
-def test_going_on_with_an_annealed_temperature(tmp_path, run_train, monkeypatch):
-    settings = ("epochs=3", "temperature_epochs=2", "model.attention.temperature=20", *DROPOUT)
-    assert run_train(tmp_path / "whole", *settings, recipe="digits-mobilenetv2-dyconv") == 0
-
-    def interrupted(self, epoch, logs=None):
-        if epoch == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)
-        patch.setattr(StopOnDivergence, "on_train_batch_end", lambda *_, **__: None)
-        assert run_train(tmp_path / "parts", *settings, recipe="digits-mobilenetv2-dyconv") == 130
-    run = RunDirectory(tmp_path / "parts")
-    first = keras.saving.load_model(run.latest_checkpoint()[0])
-    assert temperatures(first) == {20.0}
-    assert run_train(run.path, *settings, recipe="digits-mobilenetv2-dyconv") == 0
-    assert temperatures(run.load_model()) == {1.0}
-    assert_same_training(run, RunDirectory(tmp_path / "whole"))
-
-
-def temperatures(model):
-    return {float(weight) for weight in model.weights if weight.name == "temperature"}
-
-
-def test_going_on_from_the_checkpoint_before_a_damaged_one(
-    undisturbed, tmp_path, run_train, monkeypatch, capsys
-):
-    """The epoch that was lost is trained again, and the same again."""
-
-    def interrupted(self, epoch, logs=None):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        self._epoch = epoch + 1
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)
-        assert run_train(tmp_path / "run", *DROPOUT) == 130
-    run = RunDirectory(tmp_path / "run")
-    path, _ = run.latest_checkpoint()
-    path.write_bytes(path.read_bytes()[:-100])
-    assert run_train(run.path, *DROPOUT) == 0
-    captured = capsys.readouterr()
-    assert f"warning: {path} is damaged" in captured.err
-    assert "after epoch 1 of 3" in captured.out
-    assert_same_training(run, undisturbed)
-
-
-# In a process of its own
-
-
-def start(code, *args, **kwargs):
-    """Runs `recipes.train` with the tiny network, after some other code, in a new process."""
-    program = f"""
-import os, signal, sys
-sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
-import tiny
-from recipes import train
-from recipes.errors import exit_code
-from recipes.monitoring import StopOnDivergence
-tiny.shrink()
-{textwrap.dedent(code)}
-sys.exit(exit_code(lambda: train.main({tiny.arguments(*args, **kwargs)!r})))
-"""
-    root = pathlib.Path(__file__).parents[2]
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=500
-    )
-
-
-SIGNAL = """
-def send(self, batch, logs=None):
-    if self._epoch == 2 and batch == 0:
-        os.kill(os.getpid(), signal.{})
-
-StopOnDivergence.on_train_batch_end = send
-"""
-
-
-def test_going_on_after_sigkill(undisturbed, tmp_path, run_train):
-    process = start(SIGNAL.format("SIGKILL"), tmp_path / "run", *DROPOUT)
-    assert process.returncode == -signal.SIGKILL, process.stderr
-    assert run_train(tmp_path / "run", *DROPOUT) == 0
-    assert_same_training(RunDirectory(tmp_path / "run"), undisturbed)
-
-
-def test_ctrl_c_ends_with_a_line(tmp_path):
-    process = start(SIGNAL.format("SIGINT"), tmp_path / "run")
-    assert process.returncode == 130
-    assert process.stderr.splitlines()[-1] == "interrupted"
-    assert "Traceback" not in process.stderr
-    assert RunDirectory(tmp_path / "run").latest_checkpoint()[1] == 1
-
-
 def test_mirrored_strategy_on_two_devices(finished, tmp_path):
     two_devices = """
     import tensorflow as tf
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     """
-    process = start(two_devices, tmp_path / "run", options=("--strategy", "mirrored"))
+    process = tiny.start(two_devices, tmp_path / "run", options=("--strategy", "mirrored"))
     assert process.returncode == 0, process.stderr
     run = RunDirectory(tmp_path / "run")
     assert {path.name for path in run.path.iterdir()} == {path.name for path in finished.path.iterdir()}

@@ -1,5 +1,10 @@
 """A network and a training small enough to run many times."""
 
+import pathlib
+import subprocess
+import sys
+import textwrap
+
 from sb_keras.models import mobilenet_v2
 from sb_keras.models.stages import Stage
 
@@ -24,3 +29,22 @@ def arguments(run_dir, *settings, recipe="digits-mobilenetv2-sb", options=()):
     """Those of `python -m recipes.train` for a tiny training."""
     assignments = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
     return [recipe, "--run-dir", str(run_dir), *options, *assignments]
+
+
+def start(code, *args, **kwargs):
+    """Runs `recipes.train` with the tiny network, after some other code, in a new process."""
+    program = f"""
+import os, signal, sys
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+import tiny
+from recipes import train
+from recipes.errors import exit_code
+from recipes.monitoring import StopOnDivergence
+tiny.shrink()
+{textwrap.dedent(code)}
+sys.exit(exit_code(lambda: train.main({arguments(*args, **kwargs)!r})))
+"""
+    root = pathlib.Path(__file__).parents[2]
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=500
+    )

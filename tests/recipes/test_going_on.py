@@ -1,0 +1,138 @@
+"""Tests that a training that was cut off goes on as if nothing had been."""
+
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tiny
+
+from recipes.monitoring import StopOnDivergence
+from recipes.run_directory import RunDirectory
+
+pytestmark = pytest.mark.usefixtures("tiny_network")
+
+DROPOUT = ("epochs=3", "model.dropout=0.2", "model.attention.dropout=0.2")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, tiny_network, run_train):
+    """A run of three epochs with dropout in the attention and before the classifier."""
+    path = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert run_train(path, *DROPOUT) == 0
+    return RunDirectory(path)
+
+
+def assert_same_training(run, other):
+    """The weights, the optimizer's state and the log are equal to the bit; but the seconds are not."""
+    for which in ("final", "best"):
+        model, expected = run.load_model(which), other.load_model(which)
+        for ours, theirs in zip(model.weights, expected.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"{which}: {ours.path}")
+        for ours, theirs in zip(model.optimizer.variables, expected.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"{which}: {ours.path}")
+    rows, expected_rows = ([{**row, "seconds": None} for row in r.log] for r in (run, other))
+    assert rows == expected_rows
+    assert {**run.result, "seconds": None} == {**other.result, "seconds": None}
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "calls"),
+    [(StopOnDivergence, "on_train_batch_end", 4), (RunDirectory, "save_checkpoint", 2)],
+    ids=["within an epoch", "before the checkpoint"],
+)
+def test_going_on_after_an_interruption(
+    owner, method, calls, undisturbed, tmp_path, run_train, monkeypatch, capsys
+):
+    """Bit for bit the undisturbed run, dropout included."""
+    original = getattr(owner, method)
+
+    def interrupted(*args, **kwargs):
+        nonlocal calls
+        calls -= 1
+        if not calls:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, interrupted)
+        assert run_train(tmp_path / "run", *DROPOUT) == 130
+    run = RunDirectory(tmp_path / "run")
+    assert run.result is None
+    assert run_train(run.path, *DROPOUT) == 0
+    assert f"going on with {run.path} after epoch 1 of 3" in capsys.readouterr().out
+    assert_same_training(run, undisturbed)
+
+
+@pytest.mark.slow
+def test_going_on_with_an_annealed_temperature(tmp_path, run_train, monkeypatch):
+    settings = ("epochs=3", "temperature_epochs=2", "model.attention.temperature=20", *DROPOUT)
+    assert run_train(tmp_path / "whole", *settings, recipe="digits-mobilenetv2-dyconv") == 0
+
+    def interrupted(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)
+        patch.setattr(StopOnDivergence, "on_train_batch_end", lambda *_, **__: None)
+        assert run_train(tmp_path / "parts", *settings, recipe="digits-mobilenetv2-dyconv") == 130
+    run = RunDirectory(tmp_path / "parts")
+    first = keras.saving.load_model(run.latest_checkpoint()[0])
+    assert temperatures(first) == {20.0}
+    assert run_train(run.path, *settings, recipe="digits-mobilenetv2-dyconv") == 0
+    assert temperatures(run.load_model()) == {1.0}
+    assert_same_training(run, RunDirectory(tmp_path / "whole"))
+
+
+def temperatures(model):
+    return {float(weight) for weight in model.weights if weight.name == "temperature"}
+
+
+def test_going_on_from_the_checkpoint_before_a_damaged_one(
+    undisturbed, tmp_path, run_train, monkeypatch, capsys
+):
+    """The epoch that was lost is trained again, and the same again."""
+
+    def interrupted(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        self._epoch = epoch + 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)
+        assert run_train(tmp_path / "run", *DROPOUT) == 130
+    run = RunDirectory(tmp_path / "run")
+    path, _ = run.latest_checkpoint()
+    path.write_bytes(path.read_bytes()[:-100])
+    assert run_train(run.path, *DROPOUT) == 0
+    captured = capsys.readouterr()
+    assert f"warning: {path} is damaged" in captured.err
+    assert "after epoch 1 of 3" in captured.out
+    assert_same_training(run, undisturbed)
+
+
+# In a process of its own
+
+SIGNAL = """
+def send(self, batch, logs=None):
+    if self._epoch == 2 and batch == 0:
+        os.kill(os.getpid(), signal.{})
+
+StopOnDivergence.on_train_batch_end = send
+"""
+
+
+def test_going_on_after_sigkill(undisturbed, tmp_path, run_train):
+    process = tiny.start(SIGNAL.format("SIGKILL"), tmp_path / "run", *DROPOUT)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert run_train(tmp_path / "run", *DROPOUT) == 0
+    assert_same_training(RunDirectory(tmp_path / "run"), undisturbed)
+
+
+def test_ctrl_c_ends_with_a_line(tmp_path):
+    process = tiny.start(SIGNAL.format("SIGINT"), tmp_path / "run")
+    assert process.returncode == 130
+    assert process.stderr.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in process.stderr
+    assert RunDirectory(tmp_path / "run").latest_checkpoint()[1] == 1
