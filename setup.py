@@ -33,7 +33,7 @@ setup(
         "tensorflow": ["tensorflow>=2.21,<2.22"],
         "recipes": RECIPES,
         "tflite": TFLITE,
-        "test": ["pytest>=9"],
+        "test": ["pytest>=9", "pytest-xdist"],
         "jax": ["jax>=0.10"],
         "torch": ["torch>=2.13"],
         "check": ["ruff", "pyright[nodejs]"],

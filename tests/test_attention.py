@@ -115,9 +115,9 @@ def test_options_reach_the_layers():
 
 
 @pytest.mark.parametrize("kind", ["static", "dyconv"])
-@pytest.mark.parametrize(("position", "fan_out"), [("expand", 9 * 64), ("depthwise", 9 * 64)])
-def test_kernels_are_drawn_as_pytorchs_kaiming_normal_fan_out(kind, position, fan_out):
-    """PyTorch counts k² · output channels, for a depthwise convolution too."""
+@pytest.mark.parametrize(("position", "fan_out"), [("expand", 9 * 64), ("depthwise", 9)])
+def test_kernels_are_drawn_from_he_normal_of_the_fan_out(kind, position, fan_out):
+    """k² · output channels, and k² for a depthwise convolution, whose channels are apart."""
     inputs = keras.Input((8, 8, 64))
     model = keras.Model(inputs, conv_norm(Attention(kind), position, 64, kernel_size=3, name="c")(inputs))
     kernel = model.get_layer("c").kernel.numpy()
