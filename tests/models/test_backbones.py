@@ -49,13 +49,15 @@ def test_gives_probabilities(builder, kind, x):
 
 
 @every_builder
-def test_unknown_sizes_in_graph_mode_are_the_same_function(builder, x):
+def test_unknown_sizes_in_graph_mode_are_the_same_function(builder, x, randomize):
     known = shared(builder)
+    randomize(known, x)
     unknown = build(builder, input_shape=(None, None, 3))
     unknown.set_weights(known.get_weights())
     graph = tf.function(lambda x: unknown(x), input_signature=[tf.TensorSpec((None, None, None, 3))])
-    # Some 150 layers, each of which rounds.
-    np.testing.assert_allclose(graph(x), known(x), rtol=1e-4, atol=1e-5)
+    # The rounding of 150 layers; that of the attention branches is divided by a small deviation each time.
+    # The probabilities of different images differ by 0.1.
+    np.testing.assert_allclose(graph(x), known(x), atol=5e-3)
     assert_probabilities(graph(x[:, :37, :48]).numpy())
     assert graph(x[:1]).shape == (1, 5)
 
@@ -99,8 +101,9 @@ def test_other_widths(builder, width, x):
     ("builder", "kind"),
     [(MobileNetV2, "sb"), (CifarMobileNetV2, "se-block"), (MnasNet, "dyconv"), (ShuffleNetV2, "sb")],
 )
-def test_keras_file_round_trip(builder, kind, tmp_path, x):
+def test_keras_file_round_trip(builder, kind, tmp_path, x, randomize):
     model = shared(builder, kind)
+    randomize(model, x)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(loaded(x), model(x))
@@ -122,8 +125,9 @@ def test_in_bfloat16(builder, x):
 
 
 @every_builder
-def test_images_are_channels_last_whatever_the_setting(builder, x):
+def test_images_are_channels_last_whatever_the_setting(builder, x, randomize):
     model = shared(builder)
+    randomize(model, x)
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
     try:
@@ -133,7 +137,7 @@ def test_images_are_channels_last_whatever_the_setting(builder, x):
     # Nor do names depend on what was built before: weights are found by them.
     assert [w.path for w in other.weights] == [w.path for w in model.weights]
     other.set_weights(model.get_weights())
-    np.testing.assert_allclose(other(x), model(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(other(x), model(x))
 
 
 @pytest.mark.parametrize("kind", ["sb", "dyconv"])
