@@ -88,7 +88,7 @@ class RunDirectory:
         return Recipe.read(self._recipe_file)
 
     @property
-    def result(self):
+    def result(self) -> Any:
         """What result.json holds; None while the training is unfinished."""
         return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
 

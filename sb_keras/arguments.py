@@ -11,7 +11,7 @@ def check_choice(name, value, choices):
 
 
 def check_positive_integer(name, value):
-    if not (isinstance(value, numbers.Integral) and value > 0):
+    if not (isinstance(value, numbers.Integral) and int(value) > 0):
         raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
     return int(value)
 

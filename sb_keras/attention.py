@@ -157,9 +157,7 @@ def static_conv(filters, kernel_size=1, strides=1, *, depthwise=False, name):
         "name": name,
     }
     if depthwise:
-        return keras.layers.DepthwiseConv2D(
-            kernel_size, depthwise_initializer=_he_normal(), **common
-        )
+        return keras.layers.DepthwiseConv2D(kernel_size, depthwise_initializer=_he_normal(), **common)
     return keras.layers.Conv2D(filters, kernel_size, kernel_initializer=_he_normal(), **common)
 
 

@@ -32,7 +32,9 @@ HEAD = ("network", "Keras accuracy", "TFLite accuracy", "parameters", "file size
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m tflite.quickstart", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tflite.quickstart", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--run-dir", metavar="DIR", default="runs/quickstart", help="default: %(default)s")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="changes both recipes"
@@ -73,10 +75,10 @@ def main(argv=None):
 def trained_run(folder, recipe):
     """The finished run of a recipe, trained now unless it was before."""
     run = RunDirectory(folder)
-    run.claim(recipe)
+    run.check(recipe)
     if run.result is None:
         print(f"training {recipe.name}, {recipe.epochs} epochs", flush=True)
-        train(run)
+        train(run, recipe=recipe)
     return run
 
 

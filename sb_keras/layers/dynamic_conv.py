@@ -1,6 +1,7 @@
 """Dynamic convolutions: kernels that are mixed anew for every example (DyConv and CondConv)."""
 
 import numbers
+from typing import Any
 
 import keras
 from keras import ops
@@ -46,6 +47,12 @@ class _DynamicConv(keras.layers.Layer):
 
     def _build(self, input_shape, kernel_shape, filters):
         self.input_spec = known_channels(self, input_shape)
+        sizes = zip(input_shape[1:3], self.kernel_size, strict=True)
+        if self.padding == "valid" and any(size is not None and size < kernel for size, kernel in sizes):
+            raise ValueError(
+                f"`kernel_size` must not exceed the image where padding is 'valid'. Received: "
+                f"kernel_size={self.kernel_size}, shape={input_shape}"
+            )
         channels = input_shape[-1]
         self.routing_network = Excitation(
             self.experts,
@@ -100,7 +107,7 @@ class _DynamicConv(keras.layers.Layer):
     def _add_bias(self, outputs):
         return outputs + self.bias if self.use_bias else outputs
 
-    def _output_size(self, size, axis):
+    def _output_size(self, size, axis) -> Any:
         """Output size of a spatial axis: an integer, a tensor, or None where it is not known."""
         if size is None:
             return None
@@ -289,6 +296,6 @@ class DynamicDepthwiseConv2D(_DynamicConv):
 
 def _pair(value, name):
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, numbers.Integral) and v > 0 for v in pair):
+    if len(pair) != 2 or not all(isinstance(v, numbers.Integral) and int(v) > 0 for v in pair):
         raise ValueError(f"`{name}` must be a positive integer or a pair of them. Received: {name}={value!r}")
     return tuple(int(v) for v in pair)

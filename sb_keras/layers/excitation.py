@@ -68,19 +68,19 @@ class Excitation(keras.layers.Layer):
         batch, channels = input_shape[0], input_shape[-1]
         self.squeeze.build((batch, channels))
         self.excite.build((batch, self.hidden_units))
-        if self.normalize:
+        if self.squeeze_bn is not None and self.excite_bn is not None:
             self.squeeze_bn.build((batch, self.hidden_units))
             self.excite_bn.build((batch, self.units))
 
     def call(self, inputs, training=None):
         x = self.squeeze(ops.mean(inputs, axis=(1, 2)))
-        if self.normalize:
+        if self.squeeze_bn is not None:
             x = self.squeeze_bn(x, training=training)
         x = ops.relu(x)
         if self.drop is not None:
             x = self.drop(x, training=training)
         x = self.excite(x)
-        if self.normalize:
+        if self.excite_bn is not None:
             x = self.excite_bn(x, training=training)
         return x
 

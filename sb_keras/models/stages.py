@@ -29,7 +29,7 @@ def make_divisible(value, divisor=8):
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def conv_norm_relu(x, filters, kernel_size, strides, name, max_value=6.0):
+def conv_norm_relu(x, filters, kernel_size, strides, name, max_value: float | None = 6.0):
     """A convolution without attention, batch normalization and ReLU6 (or ReLU)."""
     x = static_conv(filters, kernel_size, strides, name=name)(x)
     x = BatchNormalization(name=f"{name}_bn")(x)
@@ -44,7 +44,7 @@ def inverted_residuals(
     first_block=1,
     always_expand=False,
     project_shortcut=False,
-    max_value=6.0,
+    max_value: float | None = 6.0,
 ):
     """Stacks the blocks of `stages` (MobileNetV2's and MnasNet's one block function).
 

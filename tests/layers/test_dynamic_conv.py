@@ -240,6 +240,12 @@ def test_wrong_arguments(make, arguments, message):
         make(3, **arguments)
 
 
+@both
+def test_kernel_larger_than_the_image(make):
+    with pytest.raises(ValueError, match=r"Received: kernel_size=\(5, 5\), shape=\(2, 6, 3, 3\)"):
+        make(5, padding="valid")(np.ones((2, 6, 3, CHANNELS), "float32"))
+
+
 def test_wrong_arguments_of_one_kind():
     with pytest.raises(ValueError, match=r"`filters` must be a positive integer. Received: filters=0"):
         DynamicConv2D(0, 3)
