@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from sb_keras.arguments import check_choice, check_positive, check_positive_integer, check_rate
+from sb_keras.layers.affine import Affine
 from sb_keras.layers.excitation import GATES, Excitation, known_channels
 
 
@@ -117,19 +118,13 @@ class _DynamicConv(keras.layers.Layer):
 
     def fold(self, inputs, affine=None):
         """The same layer with `affine` and the routing's batch normalizations folded into its weights."""
-        config = {**self.get_config(), "dtype": "float32", "normalize_routing": False}
-        if affine is not None:
-            config["use_bias"] = True
+        config = {**self.get_config(), "dtype": "float32", "normalize_routing": False, "use_bias": True}
         folded = type(self).from_config(config)
         outputs = folded(inputs)
-        if affine is not None:
-            kernel, bias = affine.fold(self.kernel, self.bias)
-            folded.kernel.assign(kernel)
-            folded.bias.assign(bias)
-        else:
-            folded.kernel.assign(self.kernel)
-            if self.use_bias:
-                folded.bias.assign(self.bias)
+        affine = affine or Affine.identity(self.kernel.shape[-1])
+        kernel, bias = affine.fold(self.kernel, self.bias)
+        folded.kernel.assign(kernel)
+        folded.bias.assign(bias)
         if self.temperature is not None:
             folded.temperature.assign(self.temperature)
         folded.routing_network.set_weights(self.routing_network.folded_weights())

@@ -136,7 +136,7 @@ class ChannelAttention(keras.layers.Layer):
     def attention(self, inputs, training=None):
         """A(x) of shape `(batch, 1, 1, filters)`."""
         gated = keras.activations.get(self.gate)(self.excitation(inputs, training=training))
-        return ops.expand_dims(gated, (1, 2))
+        return ops.reshape(gated, (-1, 1, 1, gated.shape[-1]))
 
     def fold_attention(self, inputs):
         """A(x) in stock layers, of shape `(batch, 1, 1, filters)`."""
