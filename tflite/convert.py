@@ -80,7 +80,7 @@ def _with_file(content, name, text):
     """Appends a zip archive, as TFLite's tools do: the model is read from the front, the zip from the end."""
     buffer = io.BytesIO(content)
     with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr(name, text)
+        archive.writestr(zipfile.ZipInfo(name), text)  # without a date: the same network, the same bytes
     return buffer.getvalue()
 
 
