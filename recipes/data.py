@@ -65,6 +65,15 @@ def check_classes(dataset, model):
         )
 
 
+def check_class_names(dataset, names):
+    """Raises a `UserError` unless the classes are still those that the model's outputs stand for."""
+    if tuple(names) != dataset.classes:
+        raise UserError(
+            f"the model was trained with the classes {', '.join(names)}; "
+            f"the data have {', '.join(dataset.classes)}"
+        )
+
+
 def training_batches(split, recipe, first_epoch=0):
     """All batches from the beginning of `first_epoch` to the end of the training, one epoch after the other.
 
@@ -193,6 +202,11 @@ def _digits(data):
     """scikit-learn's digits: a fifth of each class are for testing."""
     from sklearn.datasets import load_digits
 
+    if data.directory is not None:
+        raise UserError(
+            "data.directory is of no use to digits, which come with scikit-learn; for your own pictures add "
+            f"--set data.name=image_folder. Received: {data.directory}"
+        )
     images, labels = load_digits(return_X_y=True)
     images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16))
     size = (data.image_size, data.image_size)

@@ -30,6 +30,8 @@ def main(argv=None):
     model = run.load_model(args.model)
     dataset = data_sets.load(run.recipe.data)
     data_sets.check_classes(dataset, model)
+    if run.result:
+        data_sets.check_class_names(dataset, run.result["classes"])
     images = data_sets.evaluation_batches(dataset.test, run.recipe.data, run.recipe.batch_size)
     predicted = model.predict(images, verbose="auto" if sys.stderr.isatty() else 0).argmax(axis=-1)
     rows = class_table(dataset.classes, dataset.test.labels, predicted)

@@ -8,6 +8,7 @@ RECIPE is a name, a recipe's JSON file, or a run directory; with the last, the K
 import argparse
 import pathlib
 import sys
+import zipfile
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -38,6 +39,9 @@ def main(argv=None):
     model = run.load_model(args.model) if run else None
     interpreter = open_interpreter(args.file, args.threads)
     dataset = data_sets.load(recipe.data)
+    labels = read_labels(args.file)
+    if labels is not None:
+        data_sets.check_class_names(dataset, labels)
     test = dataset.test
     if args.images:
         test = test.select(slice(args.images))
@@ -54,6 +58,16 @@ def main(argv=None):
         rows[1] = (*rows[1][:2], f"{agreement:.4f}", f"{np.abs(outputs - expected).max():.1e}")
     print(format_table(("model", "accuracy", "same class", "largest difference"), rows, "<>>>"))
     print(f"{len(images)} test images of {recipe.name}")
+
+
+def read_labels(path):
+    """The class names that `tflite.convert` put into a file; None where there are none."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return (
+            archive.read("labels.txt").decode().splitlines() if "labels.txt" in archive.namelist() else None
+        )
 
 
 def open_interpreter(path, threads=1):

@@ -273,3 +273,17 @@ def test_cifar10_refuses(tmp_path):
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(UserError, match=r"data\.image_size must be 32 for cifar10\. Received: 64"):
         data_sets.load(Data("cifar10", image_size=64))
+
+
+def test_digits_refuse_a_directory():
+    with pytest.raises(
+        UserError, match=r"data\.directory is of no use to digits.*image_folder.*Received: /nope"
+    ):
+        data_sets.load(Data("digits", directory="/nope"))
+
+
+def test_class_names_must_be_those_of_the_training():
+    digits = data_sets.load(Data("digits"))
+    data_sets.check_class_names(digits, list("0123456789"))
+    with pytest.raises(UserError, match=r"trained with the classes zero, one; the data have 0, 1, 2"):
+        data_sets.check_class_names(digits, ["zero", "one"])

@@ -4,7 +4,7 @@ import pytest
 
 from recipes.errors import exit_code
 from tflite.convert import convert
-from tflite.evaluate import main, open_interpreter, predict
+from tflite.evaluate import main, open_interpreter, predict, read_labels
 
 COUNT = 50
 
@@ -98,3 +98,13 @@ def test_what_does_not_fit(files, capsys, name, options, message):
 def test_unknown_recipe(files, capsys, recipe, message):
     assert command(files / "same.tflite", recipe or files) == 2
     assert message in capsys.readouterr().err
+
+
+def test_class_names_of_the_file_must_be_those_of_the_data(run, files, capsys):
+    names = [f"class {i}" for i in range(10)]
+    file = files / "names.tflite"
+    file.write_bytes(convert(run.load_model(), labels=names))
+    assert read_labels(file) == names
+    assert read_labels(files / "same.tflite") is None
+    assert command(file, run.path) == 2
+    assert "trained with the classes class 0, class 1" in capsys.readouterr().err
