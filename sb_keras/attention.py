@@ -12,6 +12,7 @@ from sb_keras.arguments import (
     check_rate,
 )
 from sb_keras.layers.batch_norm import BatchNormalization
+from sb_keras.layers.conv import Conv2D
 from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
 from sb_keras.layers.excitation import GATES
 from sb_keras.layers.shift_balance import ShiftBalance
@@ -158,7 +159,7 @@ def static_conv(filters, kernel_size=1, strides=1, *, depthwise=False, name):
     }
     if depthwise:
         return keras.layers.DepthwiseConv2D(kernel_size, depthwise_initializer=_he_normal(), **common)
-    return keras.layers.Conv2D(filters, kernel_size, kernel_initializer=_he_normal(), **common)
+    return Conv2D(filters, kernel_size, kernel_initializer=_he_normal(), **common)
 
 
 def _he_normal():

@@ -15,11 +15,13 @@ import keras
 
 from sb_keras.graph import as_functional, nodes
 from sb_keras.layers.affine import Affine, to_numpy
+from sb_keras.layers.conv import Conv2D
 from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
 from sb_keras.layers.shift_balance import ShiftBalance
 
 # Exactly these: a class derived from one may do something else with its kernel.
 _LINEAR = (
+    Conv2D,
     keras.layers.Conv1D,
     keras.layers.Conv2D,
     keras.layers.Conv3D,
@@ -153,9 +155,10 @@ def _copy(layer, affine):
         )
         return depthwise, [affine.scale.reshape(1, 1, -1, 1), affine.shift]
     config = {**layer.get_config(), "dtype": "float32"}
+    stock = keras.layers.Conv2D if type(layer) is Conv2D else type(layer)
     if affine is None:
-        return type(layer).from_config(config), layer.get_weights()
+        return stock.from_config(config), layer.get_weights()
     # Output channels are the last axis, or, with a depthwise kernel, the last two.
     kernel = to_numpy(layer.kernel)
     folded, bias = affine.fold(kernel.reshape(-1, affine.scale.size), layer.bias)
-    return type(layer).from_config({**config, "use_bias": True}), [folded.reshape(kernel.shape), bias]
+    return stock.from_config({**config, "use_bias": True}), [folded.reshape(kernel.shape), bias]

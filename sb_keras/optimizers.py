@@ -42,12 +42,34 @@ class SGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         gradient = ops.cast(gradient, variable.dtype)
-        step = gradient + self.coupled_weight_decay * variable
-        if self.momentum:
-            velocity = self.momentums[self._get_variable_index(variable)]
-            self.assign(velocity, self.momentum * velocity + step)
-            step = step + self.momentum * velocity if self.nesterov else velocity
-        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * step)
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        step = gradient + self.coupled_weight_decay * variable if self.coupled_weight_decay else gradient
+        if not self.momentum:
+            self.assign_sub(variable, learning_rate * step)
+            return
+        velocity = self.momentums[self._get_variable_index(variable)]
+        if keras.backend.backend() == "tensorflow":
+            self._apply_momentum(variable, velocity, step, learning_rate)
+            return
+        self.assign(velocity, self.momentum * velocity + step)
+        step = step + self.momentum * velocity if self.nesterov else velocity
+        self.assign_sub(variable, learning_rate * step)
+
+    def _apply_momentum(self, variable, velocity, step, learning_rate):
+        """One kernel for the last two lines: attention has a network take hundreds of small updates."""
+        import tensorflow as tf
+
+        def handle(x):
+            return (x.value if isinstance(x, keras.Variable) else x).handle
+
+        tf.raw_ops.ResourceApplyMomentum(
+            var=handle(variable),
+            accum=handle(velocity),
+            lr=learning_rate,
+            grad=step,
+            momentum=self.momentum,
+            use_nesterov=self.nesterov,
+        )
 
     def get_config(self):
         return {**super().get_config(), "coupled_weight_decay": self.coupled_weight_decay}

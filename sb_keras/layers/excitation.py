@@ -6,6 +6,7 @@ from keras import ops
 from sb_keras.arguments import check_choice, check_positive_integer, check_rate
 from sb_keras.layers.affine import Affine, call_with
 from sb_keras.layers.batch_norm import BatchNormalization
+from sb_keras.layers.channelwise import global_average
 
 GATES = ("tanh", "sigmoid", "softmax", "relu", "linear")
 
@@ -73,7 +74,7 @@ class Excitation(keras.layers.Layer):
             self.excite_bn.build((batch, self.units))
 
     def call(self, inputs, training=None):
-        x = self.squeeze(ops.mean(inputs, axis=(1, 2)))
+        x = self.squeeze(global_average(inputs))
         if self.squeeze_bn is not None:
             x = self.squeeze_bn(x, training=training)
         x = ops.relu(x)
@@ -134,9 +135,8 @@ class ChannelAttention(keras.layers.Layer):
         self.excitation.build(inputs_shape)
 
     def attention(self, inputs, training=None):
-        """A(x) of shape `(batch, 1, 1, filters)`."""
-        gated = keras.activations.get(self.gate)(self.excitation(inputs, training=training))
-        return ops.reshape(gated, (-1, 1, 1, gated.shape[-1]))
+        """A(x) of shape `(batch, filters)`."""
+        return keras.activations.get(self.gate)(self.excitation(inputs, training=training))
 
     def fold_attention(self, inputs):
         """A(x) in stock layers, of shape `(batch, 1, 1, filters)`."""

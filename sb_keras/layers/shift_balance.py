@@ -4,6 +4,7 @@ import keras
 
 from sb_keras.arguments import check_finite
 from sb_keras.layers.affine import call_with, to_numpy
+from sb_keras.layers.channelwise import add_channelwise
 from sb_keras.layers.excitation import ChannelAttention
 
 
@@ -60,7 +61,7 @@ class ShiftBalance(ChannelAttention):
 
     def call(self, inputs, training=None):
         trunk, inputs = inputs
-        return trunk + self.lambda_ * self.attention(inputs, training=training)
+        return add_channelwise(trunk, self.lambda_ * self.attention(inputs, training=training))
 
     def fold(self, inputs, affine=None):
         """The same function in stock layers; `affine`, if given, is already in the trunk."""

@@ -2,6 +2,7 @@
 
 import keras
 
+from sb_keras.layers.channelwise import multiply_channelwise
 from sb_keras.layers.excitation import ChannelAttention
 
 
@@ -43,7 +44,7 @@ class SqueezeExcite(ChannelAttention):
 
     def call(self, inputs, training=None):
         trunk, inputs = inputs
-        return trunk * self.attention(inputs, training=training)
+        return multiply_channelwise(trunk, self.attention(inputs, training=training))
 
     def fold(self, inputs, affine=None):
         """The same function in stock layers."""

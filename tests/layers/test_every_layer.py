@@ -27,6 +27,7 @@ DYNAMIC = {
 ARGUMENTS = {
     layers.BatchNormalization: {"axis": 3, "momentum": 0.5, "epsilon": 0.1},
     layers.ChannelShuffle: {"groups": 3},
+    layers.Conv2D: {"filters": 8, "kernel_size": (3, 1), "strides": (2, 1)},
     layers.DynamicConv2D: {"filters": 8, "kernel_size": (3, 1), **DYNAMIC},
     layers.DynamicDepthwiseConv2D: {"kernel_size": 3, **DYNAMIC},
     layers.Excitation: {"units": 8, "hidden_units": 5, "dropout": 0.25, "use_bias": True, "normalize": False},
@@ -36,6 +37,7 @@ ARGUMENTS = {
 LAYERS = {
     "batch_norm": lambda **k: layers.BatchNormalization(**k),
     "channel_shuffle": lambda **k: layers.ChannelShuffle(3, **k),
+    "conv": lambda **k: layers.Conv2D(8, 1, **k),
     "dynamic_pointwise": lambda **k: layers.DynamicConv2D(8, 1, hidden_units=5, **k),
     "dynamic_conv": lambda **k: layers.DynamicConv2D(8, 3, strides=2, hidden_units=5, **k),
     "condconv": lambda **k: layers.DynamicConv2D(8, 3, gate="sigmoid", hidden_units=5, **k),
@@ -212,7 +214,7 @@ def test_unknown_channels(name):
     layer = LAYERS[name]()
     unknown = keras.Input((8, 8, None))
     inputs = [unknown, unknown] if name in PAIRS else unknown
-    if name == "batch_norm":
+    if name in ("batch_norm", "conv"):
         pytest.skip("Keras's own layer")
     with pytest.raises(ValueError, match=r"number of channels. Received: shape=\(None, 8, 8, None\)"):
         layer(inputs)
@@ -234,7 +236,7 @@ def test_another_number_of_channels(rng, name):
 @every_layer
 def test_wrong_rank(name):
     x = np.ones((2, 3, 3, 3, 6), "float32")
-    if name == "batch_norm":
-        pytest.skip("it takes any rank")
+    if name in ("batch_norm", "conv"):
+        pytest.skip("Keras's own layer")
     with pytest.raises(ValueError, match="expected ndim=4, found ndim=5"):
         LAYERS[name]()([x, x] if name in PAIRS else x)

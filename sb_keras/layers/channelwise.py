@@ -1,0 +1,86 @@
+"""Feature maps (batch, height, width, channels) and one value a channel (batch, channels): the passes of attention.
+
+On TensorFlow each function has a gradient of its own. Automatic differentiation goes over the feature map once
+more in each: the gradient of a mean is divided after it was tiled, that of a broadcast is reduced by a
+general reduction, and the batch size, known only when running, adds a dozen small operations.
+"""
+
+import keras
+from keras import ops
+
+
+def global_average(inputs):
+    """Mean over height and width: g = Σ x / (H · W), of shape `(batch, channels)`.
+
+    Gradient: ∂ℓ/∂x = (∂ℓ/∂g) / (H · W) at every position; divided first, tiled then.
+    """
+    return _global_average(inputs) if _tensorflow() else ops.mean(inputs, axis=(1, 2))
+
+
+def add_channelwise(inputs, shift):
+    """y = x + s, the same shift at every position of a channel.
+
+    Gradient: ∂ℓ/∂x = ∂ℓ/∂y, which costs nothing, and ∂ℓ/∂s = Σ ∂ℓ/∂y over the positions.
+    """
+    return _add(inputs, shift) if _tensorflow() else inputs + _expand(shift)
+
+
+def multiply_channelwise(inputs, scale):
+    """y = x · a, the same factor at every position of a channel.
+
+    Gradient: ∂ℓ/∂x = a · ∂ℓ/∂y and ∂ℓ/∂a = Σ x · ∂ℓ/∂y over the positions.
+    """
+    return _multiply(inputs, scale) if _tensorflow() else inputs * _expand(scale)
+
+
+def _tensorflow():
+    return keras.backend.backend() == "tensorflow"
+
+
+def _expand(values):
+    return values[:, None, None, :]
+
+
+if _tensorflow():
+    import tensorflow as tf
+
+    def _mean(x):
+        height, width = x.shape[1:3]
+        if height is None or width is None or x.dtype != tf.float32:
+            return ops.mean(x, axis=(1, 2))  # sums halves in float32
+        # The pooling kernel reads a feature map faster than the general reduction.
+        return tf.nn.avg_pool2d(x, (height, width), 1, "VALID")[:, 0, 0, :]
+
+    def _positions(x):
+        _, height, width, _ = x.shape
+        if height is None or width is None:
+            height, width = tf.unstack(tf.shape(x)[1:3])
+            return height, width, tf.cast(height * width, x.dtype)
+        return height, width, float(height * width)
+
+    @tf.custom_gradient
+    def _global_average(x):
+        height, width, count = _positions(x)
+
+        def gradient(upstream):
+            return tf.tile(_expand(upstream / count), (1, height, width, 1))
+
+        return _mean(x), gradient
+
+    @tf.custom_gradient
+    def _add(x, shift):
+        count = _positions(x)[-1]
+
+        def gradient(upstream):
+            return upstream, _mean(upstream) * count
+
+        return x + _expand(shift), gradient
+
+    @tf.custom_gradient
+    def _multiply(x, scale):
+        count = _positions(x)[-1]
+
+        def gradient(upstream):
+            return upstream * _expand(scale), _mean(upstream * x) * count
+
+        return x * _expand(scale), gradient

@@ -1,0 +1,46 @@
+"""Convolution whose 1×1 kernels are trained as what they are: matrix products."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="sb_keras")
+class Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D`; on TensorFlow, a 1×1 convolution of stride 1 is one matrix product.
+
+    With k = 1 nothing is left of a convolution but y = x · W at every position. TensorFlow's
+    product takes less time than its convolution, forwards and backwards, and these are most of a mobile network's
+    layers (`benchmarks/README.md` has the numbers). Everything else is Keras's own code: arguments, weights, their names and
+    order, and the values.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: An integer or a pair.
+        strides: An integer or a pair.
+        **kwargs: As `keras.layers.Conv2D`.
+
+    Example:
+
+    ```python
+    y = sb_keras.layers.Conv2D(24, 1, use_bias=False)(keras.ops.ones((8, 32, 32, 16)))
+    ```
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, **kwargs):
+        super().__init__(filters, kernel_size, strides=strides, **kwargs)
+
+    def convolution_op(self, inputs, kernel):
+        if not self._is_product(inputs):
+            return super().convolution_op(inputs, kernel)
+        _, height, width, channels = ops.shape(inputs)
+        outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), kernel[0, 0])
+        return ops.reshape(outputs, (-1, height, width, self.filters))
+
+    def _is_product(self, inputs):
+        return (
+            keras.backend.backend() == "tensorflow"
+            and self.kernel_size == self.strides == (1, 1)
+            and self.groups == 1
+            and self.data_format == "channels_last"
+            and inputs.shape[-1] is not None
+        )

@@ -1,0 +1,83 @@
+"""The passes of attention and their hand-written gradients, against NumPy in double precision."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import images, to_numpy
+
+from sb_keras.layers.channelwise import add_channelwise, global_average, multiply_channelwise
+
+# Sums of 30 rounded numbers of size one.
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+SIZES = [(5, 6), (None, 6), (None, None)]
+
+
+@pytest.fixture
+def tensors(rng):
+    """Feature map, one value a channel, and a gradient of each one's shape."""
+    x, upstream = images(rng, 4, 5, 6, 3), images(rng, 4, 5, 6, 3)
+    s, upstream_of_mean = images(rng, 4, 3), images(rng, 4, 3)
+    return x, s, upstream, upstream_of_mean
+
+
+def graph_step(function, size, upstream, *inputs):
+    """Output and gradients by the inputs, of a graph that knows no more than `size` of the feature map."""
+    signature = [tf.TensorSpec((None, *size, 3) if x.ndim == 4 else (None, 3)) for x in (*inputs, upstream)]
+
+    @tf.function(input_signature=signature)
+    def step(*tensors):
+        *inputs, upstream = tensors
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            y = function(*inputs)
+        return [y, *tape.gradient(y, inputs, output_gradients=upstream)]
+
+    return [to_numpy(t) for t in step(*inputs, upstream)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_global_average(tensors, size):
+    x, _, _, upstream = tensors
+    y, dx = graph_step(global_average, size, upstream, x)
+    np.testing.assert_allclose(y, np.float64(x).mean((1, 2)), **TOLERANCE)
+    np.testing.assert_allclose(dx, np.broadcast_to(upstream[:, None, None] / 30, x.shape), **TOLERANCE)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_add(tensors, size):
+    x, s, upstream, _ = tensors
+    y, dx, ds = graph_step(add_channelwise, size, upstream, x, s)
+    np.testing.assert_allclose(y, x + s[:, None, None], **TOLERANCE)
+    np.testing.assert_array_equal(dx, upstream)
+    np.testing.assert_allclose(ds, np.float64(upstream).sum((1, 2)), **TOLERANCE)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_multiply(tensors, size):
+    x, s, upstream, _ = tensors
+    y, dx, ds = graph_step(multiply_channelwise, size, upstream, x, s)
+    np.testing.assert_allclose(y, x * s[:, None, None], **TOLERANCE)
+    np.testing.assert_allclose(dx, upstream * s[:, None, None], **TOLERANCE)
+    np.testing.assert_allclose(ds, (np.float64(upstream) * x).sum((1, 2)), **TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("function", [global_average, add_channelwise, multiply_channelwise])
+def test_halves(tensors, function, dtype):
+    """Every gradient has the type of what it is the gradient of, and is close to that in float32."""
+    x, s, *_ = tensors
+    inputs = [tf.constant(x)] if function is global_average else [tf.constant(x), tf.constant(s)]
+
+    def step(inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            y = function(*inputs)
+        return [y, *tape.gradient(y, inputs)]
+
+    single, half = step(inputs), step([tf.cast(t, dtype) for t in inputs])
+    rounding = keras.ops.convert_to_numpy(2.0 ** (-8 if dtype == "bfloat16" else -11))
+    for a, b in zip(half, single, strict=True):
+        assert a.dtype == dtype
+        # A few roundings; the sum of 30 numbers is rounded as it grows.
+        np.testing.assert_allclose(to_numpy(a), b, atol=8 * rounding * np.abs(b).max())
