@@ -38,7 +38,7 @@ def _tensorflow():
 
 
 def _expand(values):
-    return values[:, None, None, :]
+    return ops.reshape(values, (-1, 1, 1, values.shape[-1]))
 
 
 if _tensorflow():
@@ -49,7 +49,7 @@ if _tensorflow():
         if height is None or width is None or x.dtype != tf.float32:
             return ops.mean(x, axis=(1, 2))  # sums halves in float32
         # The pooling kernel reads a feature map faster than the general reduction.
-        return tf.nn.avg_pool2d(x, (height, width), 1, "VALID")[:, 0, 0, :]
+        return tf.reshape(tf.nn.avg_pool2d(x, (height, width), 1, "VALID"), (-1, x.shape[-1]))
 
     def _positions(x):
         _, height, width, _ = x.shape

@@ -33,7 +33,7 @@ class Conv2D(keras.layers.Conv2D):
         if not self._is_product(inputs):
             return super().convolution_op(inputs, kernel)
         _, height, width, channels = ops.shape(inputs)
-        outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), kernel[0, 0])
+        outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), ops.reshape(kernel, (channels, -1)))
         return ops.reshape(outputs, (-1, height, width, self.filters))
 
     def _is_product(self, inputs):

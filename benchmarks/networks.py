@@ -1,0 +1,123 @@
+"""The networks that are measured, and one training step of each in three implementations."""
+
+import dataclasses
+
+from sb_keras.models.mobilenet_v2 import CIFAR_STAGES, STAGES
+from sb_keras.models.stages import make_divisible
+
+KINDS = ("static", "se-block", "se", "sb", "dyconv")
+CLASSES = 10
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A MobileNetV2: of CIFAR's kind for images of 32 pixels, else of ImageNet's."""
+
+    width: float
+    image_size: int
+    batch_size: int
+
+    @property
+    def name(self):
+        return f"x{self.width:g} at {self.image_size} px"
+
+    @property
+    def cifar(self):
+        return self.image_size == 32
+
+    @property
+    def stem(self):
+        """Channels and stride of the first convolution."""
+        return (16, 1) if self.cifar else (make_divisible(32 * self.width), 2)
+
+    def blocks(self):
+        """Input channels, expanded channels, output channels and stride of every inverted residual."""
+        channels = self.stem[0]
+        for stage in CIFAR_STAGES if self.cifar else STAGES:
+            filters = make_divisible(stage.filters * self.width)
+            for repeat in range(stage.repeats):
+                yield channels, channels * stage.expand_ratio, filters, 1 if repeat else stage.strides
+                channels = filters
+
+
+NETWORKS = (Network(0.35, 32, 128), Network(1.0, 32, 64), Network(0.5, 224, 32))
+
+
+def images_and_labels(network):
+    """A batch of random numbers; what a step costs does not depend on them."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    shape = (network.batch_size, network.image_size, network.image_size, 3)
+    images = generator.normal(size=shape).astype("float32")
+    return images, generator.integers(0, CLASSES, network.batch_size)
+
+
+def sb_keras_step(network, kind, precision="float32"):
+    """One step of this package's network and optimizer."""
+    import keras
+
+    import sb_keras
+
+    keras.config.set_dtype_policy(precision)
+    builder = sb_keras.CifarMobileNetV2 if network.cifar else sb_keras.MobileNetV2
+    model = builder(
+        (network.image_size, network.image_size, 3), network.width, attention=kind, classes=CLASSES
+    )
+    optimizer = sb_keras.optimizers.SGD(LEARNING_RATE, MOMENTUM, coupled_weight_decay=WEIGHT_DECAY)
+    return _keras_step(model, optimizer, network)
+
+
+def stock_keras_step(network, kind):
+    """One step of the same network in stock Keras layers, with Keras's optimizer."""
+    import keras
+
+    from benchmarks.stock_keras import mobilenet_v2
+
+    optimizer = keras.optimizers.SGD(LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
+    return _keras_step(mobilenet_v2(network, kind, CLASSES), optimizer, network)
+
+
+def _keras_step(model, optimizer, network):
+    import tensorflow as tf
+
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    optimizer.build(model.trainable_variables)
+    model.make_train_function()
+    batches = iter(tf.data.Dataset.from_tensors(images_and_labels(network)).repeat())
+
+    def step():
+        return float(model.train_function(batches)["loss"])
+
+    return step
+
+
+def pytorch_step(network, kind):
+    """One step of the same network in PyTorch, channels last."""
+    import torch
+
+    from benchmarks.pytorch import MobileNetV2
+
+    torch.manual_seed(0)
+    model = MobileNetV2(network, kind, CLASSES)
+    optimizer = torch.optim.SGD(
+        model.parameters(), LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
+    )
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    images, labels = (torch.from_numpy(array) for array in images_and_labels(network))
+    images = images.permute(0, 3, 1, 2)  # which are channels last in memory
+
+    def step():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+IMPLEMENTATIONS = {"sb_keras": sb_keras_step, "stock Keras": stock_keras_step, "PyTorch": pytorch_step}
