@@ -1,1 +1,1 @@
-"""Measurements of speed and memory: `python -m benchmarks.NAME`; benchmarks/README.md explains the results."""
+"""Measurements of speed and memory, `python -m benchmarks.NAME`; README.md explains the results."""

@@ -22,11 +22,12 @@ class Measurement:
 def alternate(factories, rounds, warm_up=3):
     """Measures the steps that factories make.
 
-    Every variant is built in a process of its own, and then all take one step in turn, round after round: what else
-    the machine does in the meantime hits all alike. A process that waits for its turn sleeps.
+    Every variant is built in a process of its own, and then all take one step in turn, round after round:
+    what else the machine does in the meantime hits all alike. A process that waits for its turn sleeps.
 
     Args:
-        factories: Name (a string or several) → picklable function that returns a step, a function without arguments.
+        factories: Name (a string or several) → picklable function that returns a step, a function
+            without arguments.
         rounds: Number of measured rounds.
         warm_up: Number of rounds before.
 

@@ -5,13 +5,19 @@ python -m benchmarks.traffic [--networks N ...] [--kinds KIND ...] [--csv FILE]
 
 import collections
 import math
-import sys
-
-from benchmarks import networks, output
-from recipes.errors import exit_code
 
 # Operations that compute nothing on a tensor's elements: no pass over memory.
-FREE = {"Const", "Identity", "IdentityN", "NoOp", "Placeholder", "ReadVariableOp", "Reshape", "Shape", "Squeeze"}
+FREE = {
+    "Const",
+    "Identity",
+    "IdentityN",
+    "NoOp",
+    "Placeholder",
+    "ReadVariableOp",
+    "Reshape",
+    "Shape",
+    "Squeeze",
+}
 FREE |= {"ExpandDims", "StopGradient", "PreventGradient", "BroadcastGradientArgs", "ShapeN", "VarHandleOp"}
 LARGE = 2**20  # bytes; an operation that moves fewer costs its call rather than its bytes
 

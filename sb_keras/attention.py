@@ -12,6 +12,7 @@ from sb_keras.arguments import (
     check_rate,
 )
 from sb_keras.layers.batch_norm import BatchNormalization
+from sb_keras.layers.context import GlobalContext
 from sb_keras.layers.conv import Conv2D
 from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
 from sb_keras.layers.excitation import GATES
@@ -134,10 +135,16 @@ def conv_norm(attention, position, filters, *, kernel_size=1, strides=1, hidden_
     if kind in ("static", "se-block"):
         return lambda x: norm(conv(x))
 
+    context = GlobalContext(name=f"{name}_context")
     excite = _excite(attention, kind, hidden_units or filters, name=f"{name}_{kind}")
-    if attention.placement == "conv":
-        return lambda x: norm(excite([conv(x), x]))
-    return lambda x: excite([norm(conv(x)), x])
+
+    def attend(x):
+        x, average = context(x)
+        if attention.placement == "conv":
+            return norm(excite([conv(x), average]))
+        return excite([norm(conv(x)), average])
+
+    return attend
 
 
 def block_attention(attention, filters, *, name):

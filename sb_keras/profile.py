@@ -6,6 +6,7 @@ import math
 import keras
 
 from sb_keras.graph import nodes
+from sb_keras.layers.context import GlobalContext
 from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
 from sb_keras.layers.excitation import ChannelAttention
 from sb_keras.layers.shift_balance import ShiftBalance
@@ -129,6 +130,8 @@ def _parameters(layer):
 def _cost(layer, *shapes):
     """Multiplies, adds and multiply-adds; `shapes` are the inputs' and the output's, without the batch."""
     *inputs, output = shapes
+    if isinstance(layer, GlobalContext):
+        return inputs[0][-1], math.prod(inputs[0]), 0
     if isinstance(layer, ChannelAttention):
         return _attention_cost(layer, inputs[1], output)
     if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D):
@@ -152,7 +155,8 @@ def _branch_cost(network, shape):
     """GAP (equations 10 and 11) and the two fully connected layers (equations 12 and 13)."""
     channels = shape[-1]
     products = channels * network.hidden_units + network.hidden_units * network.units
-    return channels + products, math.prod(shape) + products, products
+    averaged = (channels, math.prod(shape)) if len(shape) == 3 else (0, 0)
+    return averaged[0] + products, averaged[1] + products, products
 
 
 def _attention_cost(layer, inputs, output):

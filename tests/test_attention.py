@@ -56,10 +56,10 @@ def test_is_hashable_and_frozen():
     [
         ("static", "conv", ["Conv", "BatchNormalization"]),
         ("se-block", "conv", ["Conv", "BatchNormalization"]),
-        ("sb", "conv", ["Conv", "ShiftBalance", "BatchNormalization"]),
-        ("sb", "norm", ["Conv", "BatchNormalization", "ShiftBalance"]),
-        ("se", "conv", ["Conv", "SqueezeExcite", "BatchNormalization"]),
-        ("se", "norm", ["Conv", "BatchNormalization", "SqueezeExcite"]),
+        ("sb", "conv", ["GlobalContext", "Conv", "ShiftBalance", "BatchNormalization"]),
+        ("sb", "norm", ["GlobalContext", "Conv", "BatchNormalization", "ShiftBalance"]),
+        ("se", "conv", ["GlobalContext", "Conv", "SqueezeExcite", "BatchNormalization"]),
+        ("se", "norm", ["GlobalContext", "Conv", "BatchNormalization", "SqueezeExcite"]),
         ("dyconv", "conv", ["DynamicConv", "BatchNormalization"]),
         ("condconv", "norm", ["DynamicConv", "BatchNormalization"]),
     ],
@@ -84,8 +84,11 @@ def test_the_branch_reads_the_convolutions_input(placement):
     model = keras.Model(
         inputs, conv_norm(Attention("sb", placement=placement), "project", 4, name="c")(inputs)
     )
-    trunk, source = model.get_layer("c_sb").input
-    assert source is inputs
+    trunk, average = model.get_layer("c_sb").input
+    context = model.get_layer("c_context")
+    assert context.input is inputs
+    assert average is context.output[1]
+    assert model.get_layer("c").input is context.output[0]
     assert trunk is model.get_layer("c" if placement == "conv" else "c_bn").output
 
 

@@ -2,6 +2,7 @@
 
 from sb_keras.layers.batch_norm import BatchNormalization as BatchNormalization
 from sb_keras.layers.channel_shuffle import ChannelShuffle as ChannelShuffle
+from sb_keras.layers.context import GlobalContext as GlobalContext
 from sb_keras.layers.conv import Conv2D as Conv2D
 from sb_keras.layers.dynamic_conv import DynamicConv2D as DynamicConv2D
 from sb_keras.layers.dynamic_conv import DynamicDepthwiseConv2D as DynamicDepthwiseConv2D

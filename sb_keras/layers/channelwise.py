@@ -17,6 +17,15 @@ def global_average(inputs):
     return _global_average(inputs) if _tensorflow() else ops.mean(inputs, axis=(1, 2))
 
 
+def with_average(inputs):
+    """x itself and its `global_average` g, for a convolution and the attention beside it.
+
+    Gradient: ∂ℓ/∂x + (∂ℓ/∂g) / (H · W) in one pass. Where each has its own way to x, the second is first
+    written as a feature map and then added.
+    """
+    return _with_average(inputs) if _tensorflow() else (inputs, global_average(inputs))
+
+
 def add_channelwise(inputs, shift):
     """y = x + s, the same shift at every position of a channel.
 
@@ -66,6 +75,15 @@ if _tensorflow():
             return tf.tile(_expand(upstream / count), (1, height, width, 1))
 
         return _mean(x), gradient
+
+    @tf.custom_gradient
+    def _with_average(x):
+        count = _positions(x)[-1]
+
+        def gradient(upstream, upstream_of_average):
+            return upstream + _expand(upstream_of_average / count)
+
+        return (tf.identity(x), _mean(x)), gradient
 
     @tf.custom_gradient
     def _add(x, shift):

@@ -8,6 +8,7 @@ from keras import ops
 
 from sb_keras.arguments import check_choice, check_positive, check_positive_integer, check_rate
 from sb_keras.layers.affine import Affine
+from sb_keras.layers.channelwise import with_average
 from sb_keras.layers.excitation import GATES, Excitation, known_channels
 
 
@@ -94,7 +95,7 @@ class _DynamicConv(keras.layers.Layer):
         return ops.stack(kernels)
 
     def routing(self, inputs, training=None):
-        """The mixing coefficients π(x) of shape `(batch, experts)`."""
+        """The mixing coefficients π(x) of shape `(batch, experts)`, of a feature map or its average."""
         z = self.routing_network(inputs, training=training)
         if self.temperature is not None:
             z = z / ops.cast(self.temperature, z.dtype)
@@ -194,7 +195,8 @@ class DynamicConv2D(_DynamicConv):
         self._build(input_shape, kernel_shape, self.filters)
 
     def call(self, inputs, training=None):
-        kernels = self.mix(self.routing(inputs, training=training))
+        inputs, average = with_average(inputs)
+        kernels = self.mix(self.routing(average, training=training))
         _, height, width, _ = ops.shape(inputs)
         size = (self._output_size(height, 0), self._output_size(width, 1))
         patches = self._patches(inputs, size)
@@ -277,7 +279,8 @@ class DynamicDepthwiseConv2D(_DynamicConv):
         return ops.squeeze(super()._initial_kernels((*shape, 1), dtype), axis=-1)
 
     def call(self, inputs, training=None):
-        kernels = self.mix(self.routing(inputs, training=training))
+        inputs, average = with_average(inputs)
+        kernels = self.mix(self.routing(average, training=training))
         _, height, width, channels = ops.shape(inputs)
         merged = ops.reshape(ops.transpose(inputs, (1, 2, 0, 3)), (1, height, width, -1))
         kernels = ops.reshape(ops.transpose(kernels, (1, 2, 0, 3)), (*self.kernel_size, -1, 1))

@@ -9,6 +9,7 @@ from sb_keras.layers.batch_norm import BatchNormalization
 from sb_keras.layers.channelwise import global_average
 
 GATES = ("tanh", "sigmoid", "softmax", "relu", "linear")
+_MAP_OR_AVERAGE = keras.layers.InputSpec(min_ndim=2, max_ndim=4)
 
 
 @keras.saving.register_keras_serializable(package="sb_keras")
@@ -26,7 +27,8 @@ class Excitation(keras.layers.Layer):
             only in folded networks, which need `use_bias=True` instead.
         **kwargs: As `keras.layers.Layer`.
 
-    Input shape: `(batch, height, width, channels)`. Output shape: `(batch, units)`, before any gate.
+    Input shape: `(batch, height, width, channels)`, or `(batch, channels)` averaged already.
+    Output shape: `(batch, units)`, before any gate.
 
     Example:
 
@@ -42,7 +44,7 @@ class Excitation(keras.layers.Layer):
         self.dropout = check_rate("dropout", dropout)
         self.use_bias = use_bias
         self.normalize = normalize
-        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.input_spec = _MAP_OR_AVERAGE
 
         # The paper's PyTorch code draws fully connected weights from N(0, 0.01).
         def dense(size, name):
@@ -65,7 +67,8 @@ class Excitation(keras.layers.Layer):
         self.excite_bn = norm("excite_bn")
 
     def build(self, input_shape):
-        self.input_spec = known_channels(self, input_shape)
+        channels = known_channels(self, input_shape).axes
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, max_ndim=4, axes=channels)
         batch, channels = input_shape[0], input_shape[-1]
         self.squeeze.build((batch, channels))
         self.excite.build((batch, self.hidden_units))
@@ -74,7 +77,7 @@ class Excitation(keras.layers.Layer):
             self.excite_bn.build((batch, self.units))
 
     def call(self, inputs, training=None):
-        x = self.squeeze(global_average(inputs))
+        x = self.squeeze(global_average(inputs) if len(inputs.shape) == 4 else inputs)
         if self.squeeze_bn is not None:
             x = self.squeeze_bn(x, training=training)
         x = ops.relu(x)
@@ -119,11 +122,12 @@ class ChannelAttention(keras.layers.Layer):
         self.hidden_units = hidden_units
         self.gate = check_choice("gate", gate, GATES)
         self.dropout = check_rate("dropout", dropout)
-        self.input_spec = [keras.layers.InputSpec(ndim=4)] * 2
+        self.input_spec = [keras.layers.InputSpec(ndim=4), _MAP_OR_AVERAGE]
 
     def build(self, input_shape):
         trunk_shape, inputs_shape = input_shape
         filters = trunk_shape[-1]
+        self.pools = len(inputs_shape) == 4
         self.input_spec = [known_channels(self, shape) for shape in input_shape]
         self.excitation = Excitation(
             filters,
@@ -141,10 +145,9 @@ class ChannelAttention(keras.layers.Layer):
     def fold_attention(self, inputs):
         """A(x) in stock layers, of shape `(batch, 1, 1, filters)`."""
         squeeze_kernel, squeeze_bias, excite_kernel, excite_bias = self.excitation.folded_weights()
-        x = keras.layers.GlobalAveragePooling2D(
-            data_format="channels_last", keepdims=True, dtype="float32", name=f"{self.name}_pool"
-        )(inputs)
-        x = self._fold_dense(x, squeeze_kernel, squeeze_bias, "relu", "squeeze")
+        if self.pools:
+            inputs = average_pooling(f"{self.name}_pool")(inputs)
+        x = self._fold_dense(inputs, squeeze_kernel, squeeze_bias, "relu", "squeeze")
         return self._fold_dense(x, excite_kernel, excite_bias, self.gate, "excite")
 
     def _fold_dense(self, x, kernel, bias, activation, name):
@@ -174,10 +177,22 @@ def _norm_affine(norm, channels):
     return Affine.identity(channels) if norm is None else Affine.of(norm)
 
 
+def average_pooling(name):
+    """Global average pooling of a folded network: the average stays a feature map, of 1×1."""
+    return keras.layers.GlobalAveragePooling2D(
+        data_format="channels_last", keepdims=True, dtype="float32", name=name
+    )
+
+
 def known_channels(layer, shape):
-    """The `InputSpec` of feature maps with as many channels as `shape` has."""
+    """The `InputSpec` of feature maps, or averages of some, with as many channels as `shape` has."""
+    if len(shape) not in (2, 4):
+        raise ValueError(
+            f"{type(layer).__name__} needs a feature map (rank 4) or its average (rank 2). "
+            f"Received: shape={shape}"
+        )
     if shape[-1] is None:
         raise ValueError(
             f"{type(layer).__name__} needs to know the number of channels. Received: shape={shape}"
         )
-    return keras.layers.InputSpec(ndim=4, axes={-1: shape[-1]})
+    return keras.layers.InputSpec(ndim=len(shape), axes={-1: shape[-1]})

@@ -23,7 +23,8 @@ class SqueezeExcite(ChannelAttention):
 
     Call arguments:
         inputs: A list `[trunk, inputs]`: T(x) of shape `(batch, height, width, filters)` and x of
-            shape `(batch, any height, any width, channels)`.
+            shape `(batch, any height, any width, channels)`, or its average (batch, channels), which
+            `GlobalContext` has.
         training: Whether batch normalization and dropout are in training mode.
 
     Returns:

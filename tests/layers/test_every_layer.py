@@ -30,6 +30,7 @@ ARGUMENTS = {
     layers.Conv2D: {"filters": 8, "kernel_size": (3, 1), "strides": (2, 1)},
     layers.DynamicConv2D: {"filters": 8, "kernel_size": (3, 1), **DYNAMIC},
     layers.DynamicDepthwiseConv2D: {"kernel_size": 3, **DYNAMIC},
+    layers.GlobalContext: {},
     layers.Excitation: {"units": 8, "hidden_units": 5, "dropout": 0.25, "use_bias": True, "normalize": False},
     layers.ShiftBalance: {"hidden_units": 5, "gate": "relu", "lambda_init": 0.5, "dropout": 0.25},
     layers.SqueezeExcite: {"hidden_units": 5, "gate": "tanh", "dropout": 0.25},
@@ -186,7 +187,8 @@ PAIRS = ["shift_balance", "squeeze_excite"]
         ([(2, 4, 4, 3)], r"expects 2 input\(s\), but it received 1 input"),
         ([(2, 4, 4, 3)] * 3, r"expects 2 input\(s\), but it received 3 input"),
         ([(2, 3), (2, 4, 4, 3)], r"expected ndim=4, found ndim=2"),
-        ([(2, 4, 4, 3), (2, 3)], r"expected ndim=4, found ndim=2"),
+        ([(2, 4, 4, 3), (3,)], r"expected min_ndim=2, found ndim=1"),
+        ([(2, 4, 4, 3), (2, 4, 4, 4, 3)], r"expected max_ndim=4, found ndim=5"),
     ],
 )
 def test_wrong_lists(name, shapes, message):
@@ -238,5 +240,5 @@ def test_wrong_rank(name):
     x = np.ones((2, 3, 3, 3, 6), "float32")
     if name in ("batch_norm", "conv"):
         pytest.skip("Keras's own layer")
-    with pytest.raises(ValueError, match="expected ndim=4, found ndim=5"):
+    with pytest.raises(ValueError, match="expected (max_)?ndim=4, found ndim=5"):
         LAYERS[name]()([x, x] if name in PAIRS else x)
