@@ -7,18 +7,8 @@ import collections
 import math
 
 # Operations that compute nothing on a tensor's elements: no pass over memory.
-FREE = {
-    "Const",
-    "Identity",
-    "IdentityN",
-    "NoOp",
-    "Placeholder",
-    "ReadVariableOp",
-    "Reshape",
-    "Shape",
-    "Squeeze",
-}
-FREE |= {"ExpandDims", "StopGradient", "PreventGradient", "BroadcastGradientArgs", "ShapeN", "VarHandleOp"}
+FREE = {"Const", "ExpandDims", "Identity", "IdentityN", "NoOp", "Placeholder", "PreventGradient"}
+FREE |= {"ReadVariableOp", "Reshape", "Shape", "ShapeN", "Squeeze", "StopGradient", "VarHandleOp"}
 LARGE = 2**20  # bytes; an operation that moves fewer costs its call rather than its bytes
 
 

@@ -79,10 +79,8 @@ def plot(rows):
                 for row in rows
                 if (row["network"], row["implementation"]) == (network, implementation)
             ]
-            places = [
-                place + width * (number - (len(implementations) - 1) / 2) for place in range(len(kinds))
-            ]
-            axes.bar(places, values, width, label=implementation)
+            shift = width * (number - (len(implementations) - 1) / 2)
+            axes.bar([place + shift for place in range(len(kinds))], values, width, label=implementation)
         axes.set(title=f"MobileNetV2 {network}", xticks=range(len(kinds)), xticklabels=kinds)
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

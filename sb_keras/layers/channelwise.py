@@ -1,8 +1,9 @@
-"""Feature maps (batch, height, width, channels) and one value a channel (batch, channels): the passes of attention.
+"""The passes of attention over feature maps (batch, height, width, channels): average, shift, scale.
 
-On TensorFlow each function has a gradient of its own. Automatic differentiation goes over the feature map once
-more in each: the gradient of a mean is divided after it was tiled, that of a broadcast is reduced by a
-general reduction, and the batch size, known only when running, adds a dozen small operations.
+What is one value a channel has the shape (batch, channels). On TensorFlow each function has a gradient of
+its own. Automatic differentiation goes over the feature map once more in each: the gradient of a mean
+is divided after it was tiled, that of a broadcast is reduced by a general reduction, and the batch size,
+known only when running, adds a dozen small operations.
 """
 
 import keras

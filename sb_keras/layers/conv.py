@@ -8,10 +8,10 @@ from keras import ops
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D`; on TensorFlow, a 1×1 convolution of stride 1 is one matrix product.
 
-    With k = 1 nothing is left of a convolution but y = x · W at every position. TensorFlow's
-    product takes less time than its convolution, forwards and backwards, and these are most of a mobile network's
-    layers (`benchmarks/README.md` has the numbers). Everything else is Keras's own code: arguments, weights, their names and
-    order, and the values.
+    With k = 1 nothing is left of a convolution but y = x · W at every position. TensorFlow's product
+    takes less time than its convolution, forwards and backwards, and these are most of a mobile
+    network's layers. Everything else is Keras's own code: arguments, weights, their names and order, and
+    the values.
 
     Args:
         filters: Number of output channels.

@@ -240,5 +240,5 @@ def test_wrong_rank(name):
     x = np.ones((2, 3, 3, 3, 6), "float32")
     if name in ("batch_norm", "conv"):
         pytest.skip("Keras's own layer")
-    with pytest.raises(ValueError, match="expected (max_)?ndim=4, found ndim=5"):
+    with pytest.raises(ValueError, match=r"expected (max_)?ndim=4, found ndim=5"):
         LAYERS[name]()([x, x] if name in PAIRS else x)
