@@ -54,36 +54,54 @@ def images_and_labels(network):
     return images, generator.integers(0, CLASSES, network.batch_size)
 
 
-def sb_keras_step(network, kind, precision="float32"):
-    """One step of this package's network and optimizer."""
+def sb_keras_model(network, kind, precision="float32"):
+    """This package's network and optimizer, compiled."""
     import keras
 
     import sb_keras
 
     keras.config.set_dtype_policy(precision)
     builder = sb_keras.CifarMobileNetV2 if network.cifar else sb_keras.MobileNetV2
-    model = builder(
-        (network.image_size, network.image_size, 3), network.width, attention=kind, classes=CLASSES
-    )
+    size = network.image_size
+    model = builder((size, size, 3), network.width, attention=kind, classes=CLASSES)
     optimizer = sb_keras.optimizers.SGD(LEARNING_RATE, MOMENTUM, coupled_weight_decay=WEIGHT_DECAY)
-    return _keras_step(model, optimizer, network)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
 
 
-def stock_keras_step(network, kind):
-    """One step of the same network in stock Keras layers, with Keras's optimizer."""
+def stock_keras_model(network, kind):
+    """The same network in stock Keras layers, with Keras's optimizer."""
     import keras
 
     from benchmarks.stock_keras import mobilenet_v2
 
+    model = mobilenet_v2(network, kind, CLASSES)
     optimizer = keras.optimizers.SGD(LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
-    return _keras_step(mobilenet_v2(network, kind, CLASSES), optimizer, network)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
 
 
-def _keras_step(model, optimizer, network):
+def step_products(network, kind):
+    """Multiply-adds of a step: the forward pass, and twice as many for the two gradients."""
+    import sb_keras
+
+    return 3 * network.batch_size * sb_keras.profile(sb_keras_model(network, kind)).total.madds
+
+
+def sb_keras_step(network, kind, precision="float32"):
+    """One step of this package's network."""
+    return _keras_step(sb_keras_model(network, kind, precision), network)
+
+
+def stock_keras_step(network, kind):
+    """One step of the network in stock Keras layers."""
+    return _keras_step(stock_keras_model(network, kind), network)
+
+
+def _keras_step(model, network):
     import tensorflow as tf
 
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    optimizer.build(model.trainable_variables)
+    model.optimizer.build(model.trainable_variables)
     model.make_train_function()
     batches = iter(tf.data.Dataset.from_tensors(images_and_labels(network)).repeat())
 

@@ -20,7 +20,7 @@ def parser(module, description, rounds=15):
 def check(args):
     """Raises a `UserError`, before the work, if a file cannot be written or exists."""
     check_new_file(args.csv)
-    check_new_file(args.plot)
+    check_new_file(getattr(args, "plot", None))
 
 
 def show(args, head, rows):

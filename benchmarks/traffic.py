@@ -1,32 +1,99 @@
 """What a training step does, counted in its graph: operations, bytes moved, multiply-adds.
 
-python -m benchmarks.traffic [--networks N ...] [--kinds KIND ...] [--csv FILE]
+python -m benchmarks.traffic [--kinds KIND ...] [--csv FILE]
 """
 
-import collections
+import argparse
 import math
+import sys
+
+from benchmarks import output
+from benchmarks.networks import (
+    CLASSES,
+    KINDS,
+    NETWORKS,
+    images_and_labels,
+    sb_keras_model,
+    step_products,
+    stock_keras_model,
+)
+from recipes.errors import exit_code
 
 # Operations that compute nothing on a tensor's elements: no pass over memory.
 FREE = {"Const", "ExpandDims", "Identity", "IdentityN", "NoOp", "Placeholder", "PreventGradient"}
 FREE |= {"ReadVariableOp", "Reshape", "Shape", "ShapeN", "Squeeze", "StopGradient", "VarHandleOp"}
 LARGE = 2**20  # bytes; an operation that moves fewer costs its call rather than its bytes
+HEAD = (
+    *("network", "kind", "implementation", "operations", "large_operations"),
+    *("gigabytes", "giga_multiply_adds", "bytes_per_multiply_add"),
+)
 
 
-def count(step_graph):
-    """Operations by type: number, number of large ones, and bytes read and written."""
-    table = collections.defaultdict(lambda: [0, 0, 0])
-    for operation in step_graph.get_operations():
-        if operation.type in FREE:
-            continue
-        moved = sum(map(_bytes, (*operation.inputs, *operation.outputs)))
-        entry = table[operation.type]
-        entry[0] += 1
-        entry[1] += moved >= LARGE
-        entry[2] += moved
-    return dict(table)
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.traffic", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND")
+    parser.add_argument("--csv", metavar="FILE", help="also writes every count")
+    args = parser.parse_args(argv)
+    output.check(args)
+    network, rows = NETWORKS[0], []
+    for kind in args.kinds:
+        for name, make in (("sb_keras", sb_keras_model), ("stock Keras", stock_keras_model)):
+            print(f"counting {name} {kind}", file=sys.stderr)
+            model = make(network, kind)
+            operations, large, moved = count(training_graph(model, network))
+            products = step_products(network, kind)
+            rows.append(
+                (network.name, kind, name, operations, large, moved / 1e9, products / 1e9, moved / products)
+            )
+    output.show(args, HEAD, rows)
+
+
+def training_graph(model, network):
+    """The graph of one training step, with every size known."""
+    import tensorflow as tf
+
+    images, labels = images_and_labels(network)
+    model.optimizer.build(model.trainable_variables)
+    predictions = tf.fill((1, CLASSES), 1 / CLASSES)
+    model.compute_loss(y=labels[:1], y_pred=predictions)
+    model.compute_metrics(None, labels[:1], predictions)
+    step = tf.function(lambda x, y: model.train_step((x, y)))
+    return step.get_concrete_function(
+        tf.TensorSpec(images.shape, "float32"), tf.TensorSpec(labels.shape, "int64")
+    ).graph
+
+
+def count(graph):
+    """Operations that compute, those among them that move a megabyte, and the bytes that all move.
+
+    Counted are operations on which some output of the graph or a change of a variable depends.
+    """
+    operations = large = total = 0
+    for operation in _needed(graph):
+        if operation.type not in FREE:
+            moved = sum(map(_bytes, (*operation.inputs, *operation.outputs)))
+            operations, large, total = operations + 1, large + (moved >= LARGE), total + moved
+    return operations, large, total
+
+
+def _needed(graph):
+    waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    found = set()
+    while waiting:
+        operation = waiting.pop()
+        if operation not in found:
+            found.add(operation)
+            waiting += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    return found
 
 
 def _bytes(tensor):
     if tensor.dtype.size is None or tensor.shape.rank is None or None in tensor.shape.as_list():
         return 0
     return math.prod(tensor.shape) * tensor.dtype.size
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from recipes.augmentation import pad_crop_flip
 from recipes.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -101,7 +102,7 @@ def training_batches(split, recipe, first_epoch=0):
 
     def batch(step, indices):
         pixels = _pixels(tf.gather(images, indices), recipe.data.image_size)
-        pixels = augment(pixels, (recipe.seed, step), recipe.data.pad, recipe.data.flip)
+        pixels = pad_crop_flip(pixels, (recipe.seed, step), recipe.data.pad, recipe.data.flip)
         return _normalize(pixels, recipe.data), tf.gather(labels, indices)
 
     epochs = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_of_indices)
@@ -129,31 +130,6 @@ def steps_per_epoch(split, recipe):
             f"{recipe.batch_size}. Received: {recipe.steps_per_epoch}"
         )
     return recipe.steps_per_epoch or available
-
-
-def augment(images, seed, pad, flip):
-    """Zero padding, random crop back to the old size, and random mirroring, for each image on its own.
-
-    Args:
-        images: Tensor (batch, height, width, channels).
-        seed: Two integers; the same seed gives the same result.
-        pad: Pixels added on every side.
-        flip: Whether to mirror half of the images.
-
-    Returns:
-        A tensor of the same shape.
-    """
-    batch, height, width, _ = tf.unstack(tf.shape(images))
-    crop_seed, flip_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
-    if pad:
-        padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
-        corner = tf.random.stateless_uniform((batch, 2), crop_seed, 0, 2 * pad + 1, tf.int32)
-        images = tf.gather(padded, corner[:, :1] + tf.range(height), axis=1, batch_dims=1)
-        images = tf.gather(images, corner[:, 1:] + tf.range(width), axis=2, batch_dims=1)
-    if flip:
-        coin = tf.random.stateless_uniform((batch, 1, 1, 1), flip_seed) < 0.5
-        images = tf.where(coin, tf.reverse(images, axis=[2]), images)
-    return images
 
 
 def _normalize(pixels, data):

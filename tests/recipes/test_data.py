@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
 from recipes import data as data_sets
+from recipes.augmentation import pad_crop_flip
 from recipes.errors import UserError
 from recipes.recipe import Data, Recipe
 from recipes.registry import RECIPES
@@ -47,7 +48,7 @@ def draws(images, augmented):
 
 
 def augment(images, seed=(0, 0), pad=PAD, flip=True):
-    return data_sets.augment(tf.constant(images), seed, pad, flip).numpy()
+    return pad_crop_flip(tf.constant(images), seed, pad, flip).numpy()
 
 
 # Augmentation

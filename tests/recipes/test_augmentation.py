@@ -1,0 +1,88 @@
+"""ImageNet's augmentation; that of CIFAR-10 is tested with its pipeline."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recipes.augmentation import random_resized_crop, random_window
+
+AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+SIZES = [(375, 500), (500, 375), (64, 64), (33, 47)]
+
+
+@pytest.fixture(scope="module")
+def windows_of():
+    @tf.function
+    def draw(height, width, count):
+        seeds = tf.stack([tf.fill([count], 7), tf.range(count)], axis=1)
+        return tf.map_fn(lambda seed: random_window(height, width, seed, AREA, RATIO), seeds)
+
+    return lambda height, width, count=300: draw(*map(tf.constant, (height, width, count))).numpy()
+
+
+def a_jpeg(height, width):
+    """A picture whose red and green tell the row and the column."""
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([rows * 255 // height, columns * 255 // width, rows * 0 + 128], axis=-1)
+    return tf.io.encode_jpeg(pixels.astype("uint8"), quality=100, chroma_downsampling=False)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_windows_lie_in_the_picture_and_have_the_asked_size(windows_of, size):
+    height, width = size
+    top, left, h, w = windows_of(height, width).T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (h > 0).all()
+    assert (w > 0).all()
+    assert (top + h <= height).all()
+    assert (left + w <= width).all()
+    # Rounding moves each side by half a pixel.
+    assert ((h + 0.5) * (w + 0.5) >= AREA[0] * height * width).all()
+    assert ((w + 0.5) / (h - 0.5) >= RATIO[0]).all()
+    assert ((w - 0.5) / (h + 0.5) <= RATIO[1]).all()
+
+
+def test_windows_are_spread_out(windows_of):
+    top, left, h, w = windows_of(400, 400, 600).T
+    share = h * w / 400**2
+    assert share.min() < 0.12
+    assert share.max() > 0.85
+    # The logarithm of the aspect ratio is symmetric: of 600, half on either side within four deviations.
+    assert abs(np.mean(w > h) - 0.5) < 4 * 0.5 / np.sqrt(600)
+    small = share < 0.3
+    assert top[small].min() < 30
+    assert (top + h)[small].max() > 370
+    assert left[small].min() < 30
+    assert (left + w)[small].max() > 370
+
+
+@pytest.mark.parametrize(("size", "expected"), [((10, 400), (0, 193, 10, 13)), ((400, 10), (193, 0, 13, 10))])
+def test_a_picture_too_narrow_for_any_draw_gives_its_centre(windows_of, size, expected):
+    """A strip of 40:1 holds no part of 8 % of its area with an aspect ratio below 4:3."""
+    top, left, h, w = windows_of(*size, 20).T
+    assert {(h, w) for h, w in zip(h, w, strict=True)} == {expected[2:]}
+    assert np.abs(top - expected[0]).max() <= 1
+    assert np.abs(left - expected[1]).max() <= 1
+
+
+def test_only_the_window_is_decoded_and_resized():
+    """As cropping the whole decoded picture."""
+    jpeg = a_jpeg(120, 160)
+    seed = (3, 5)
+    crop_seed, _ = tf.unstack(tf.random.split(tf.constant(seed, tf.int64), 2))
+    top, left, h, w = random_window(120, 160, crop_seed, AREA, RATIO).numpy()
+    whole = tf.io.decode_jpeg(jpeg, channels=3)[top : top + h, left : left + w]
+    expected = tf.image.resize(whole, (32, 32))
+    image = random_resized_crop(jpeg, seed, 32, flip=False)
+    np.testing.assert_allclose(image, expected, atol=1e-3)
+
+
+def test_a_seed_decides_everything_and_half_are_mirrored():
+    jpeg = a_jpeg(120, 160)
+    augment = tf.function(lambda seed: random_resized_crop(jpeg, seed, 16))
+    images = [augment(tf.constant((1, i))).numpy() for i in range(100)]
+    np.testing.assert_array_equal(images[3], augment(tf.constant((1, 3))))
+    assert len({image.tobytes() for image in images}) == 100
+    mirrored = np.mean([image[8, 0, 1] > image[8, -1, 1] for image in images])  # green grows to the right
+    assert abs(mirrored - 0.5) < 4 * 0.5 / np.sqrt(100)
