@@ -52,9 +52,11 @@ def alternate(factories, rounds, warm_up=3):
         samples = {name: [] for name in factories}
         for number in range(1, rounds + 1):
             _progress(f"round {number} of {rounds}")
-            for name, pipe in pipes.items():
-                pipe.send("step")
-                samples[name].append(_receive(pipe, name))
+            names = list(pipes)
+            first = number % len(names)  # each goes first equally often
+            for name in names[first:] + names[:first]:
+                pipes[name].send("step")
+                samples[name].append(_receive(pipes[name], name))
         return {name: _summary(values) for name, values in samples.items()}
     finally:
         _progress("")

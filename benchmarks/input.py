@@ -55,8 +55,7 @@ def cifar():
 
     recipe = find("cifar10-mobilenetv2-static")
     split = data_sets.Split(*cifar_arrays())
-    batches = iter(data_sets.training_batches(split, recipe))
-    return lambda: consume(batches, CIFAR_IMAGES // CIFAR_BATCH)
+    return consumer(data_sets.training_batches(split, recipe), CIFAR_IMAGES // CIFAR_BATCH)
 
 
 def cifar_map():
@@ -71,8 +70,8 @@ def cifar_map():
 
     data = tf.data.Dataset.from_tensor_slices(cifar_arrays()).shuffle(10_000).repeat()
     data = data.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = iter(data.batch(CIFAR_BATCH).prefetch(tf.data.AUTOTUNE))
-    return lambda: consume(batches, CIFAR_IMAGES // CIFAR_BATCH)
+    batches = data.batch(CIFAR_BATCH).prefetch(tf.data.AUTOTUNE)
+    return consumer(batches, CIFAR_IMAGES // CIFAR_BATCH)
 
 
 def cifar_arrays():
@@ -91,7 +90,7 @@ def imagenet(pictures):
         return random_resized_crop(jpeg, (0, step), IMAGENET_SIZE) / 127.5 - 1.0
 
     data = tf.data.Dataset.from_tensor_slices(pictures).repeat().enumerate()
-    return imagenet_step(data.map(augment, num_parallel_calls=tf.data.AUTOTUNE))
+    return imagenet_consumer(data.map(augment, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def imagenet_map(pictures):
@@ -112,14 +111,14 @@ def imagenet_map(pictures):
         return tf.ensure_shape(image, (IMAGENET_SIZE, IMAGENET_SIZE, 3)) / 127.5 - 1.0
 
     data = tf.data.Dataset.from_tensor_slices(pictures).repeat()
-    return imagenet_step(data.map(augment, num_parallel_calls=tf.data.AUTOTUNE))
+    return imagenet_consumer(data.map(augment, num_parallel_calls=tf.data.AUTOTUNE))
 
 
-def imagenet_step(data):
+def imagenet_consumer(data):
     import tensorflow as tf
 
-    batches = iter(data.batch(IMAGENET_BATCH).prefetch(tf.data.AUTOTUNE))
-    return lambda: consume(batches, IMAGENET_IMAGES // IMAGENET_BATCH)
+    batches = data.batch(IMAGENET_BATCH).prefetch(tf.data.AUTOTUNE)
+    return consumer(batches, IMAGENET_IMAGES // IMAGENET_BATCH)
 
 
 def imagenet_pictures():
@@ -134,9 +133,15 @@ def imagenet_pictures():
     return [example["image"] for example in itertools.islice(data.as_numpy_iterator(), IMAGENET_IMAGES)]
 
 
-def consume(batches, count):
-    for _ in range(count):
-        next(batches)
+def consumer(batches, count):
+    """Takes so many batches from a new iterator: an old one would have gone on while it was not measured."""
+    batches = batches.take(count)
+
+    def step():
+        for _ in batches:
+            pass
+
+    return step
 
 
 def plot(rows):

@@ -18,7 +18,7 @@ AXES = {
     "width": (0.35, 0.5, 0.75, 1.0),
     "image_size": (96, 128, 160, 224),  # pixels, of ImageNet's network, in batches of 32
 }
-KINDS = ("static", "sb", "dyconv")
+KINDS = ("static", "sb")
 HEAD = (
     *("axis", "value", "kind", "wall_ms", "wall_ms_q1", "wall_ms_q3", "cpu_ms", "peak_mb"),
     *("giga_multiply_adds", "giga_multiply_adds_per_s"),
@@ -67,7 +67,7 @@ def plot(rows):
     rows = [dict(zip(HEAD, row, strict=True)) for row in rows]
     figure, panels = plt.subplots(1, len(AXES), figsize=(4.5 * len(AXES), 3.8), layout="constrained")
     for axes, axis in zip(panels, AXES, strict=True):
-        for kind, color in zip(KINDS, ("tab:blue", "tab:orange", "tab:green"), strict=True):
+        for kind, color in zip(KINDS, ("tab:blue", "tab:orange"), strict=True):
             line = [row for row in rows if (row["axis"], row["kind"]) == (axis, kind)]
             values, times = [row["value"] for row in line], [row["wall_ms"] for row in line]
             axes.plot(values, times, "o-", color=color, label=kind)

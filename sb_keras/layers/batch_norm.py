@@ -1,5 +1,7 @@
 """Batch normalization that is fused where TensorFlow can fuse it."""
 
+from typing import Any
+
 import keras
 
 PAPER_MOMENTUM = 0.9
@@ -88,7 +90,7 @@ def _rows(norm, x):
         ∂ℓ/∂β = Σ ∂ℓ/∂y,  ∂ℓ/∂γ = Σ x̂ ∂ℓ/∂y,  ∂ℓ/∂x = γ/σ (∂ℓ/∂y − (∂ℓ/∂β + x̂ ∂ℓ/∂γ) / n)
 
     They are small, and there are a hundred of them: what costs is the number of operations, of which
-    automatic differentiation through the moments makes three times as many.
+    automatic differentiation through the moments makes ten more for each.
     """
     import tensorflow as tf
 
@@ -111,5 +113,6 @@ def _rows(norm, x):
 
     # Halves are normalized in single precision, as Keras does.
     gamma, beta = tf.convert_to_tensor(norm.gamma), tf.convert_to_tensor(norm.beta)
-    outputs, mean, variance = normalize(tf.cast(x, "float32"), gamma, beta)
+    normalized: Any = normalize(tf.cast(x, "float32"), gamma, beta)
+    outputs, mean, variance = normalized
     return tf.cast(outputs, x.dtype), mean, variance

@@ -6,6 +6,8 @@ is divided after it was tiled, that of a broadcast is reduced by a general reduc
 known only when running, adds a dozen small operations.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -18,7 +20,7 @@ def global_average(inputs):
     return _global_average(inputs) if _tensorflow() else ops.mean(inputs, axis=(1, 2))
 
 
-def with_average(inputs):
+def with_average(inputs) -> Any:
     """x itself and its `global_average` g, for a convolution and the attention beside it.
 
     Gradient: ∂ℓ/∂x + (∂ℓ/∂g) / (H · W) in one pass. Where each has its own way to x, the second is first
