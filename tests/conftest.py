@@ -73,6 +73,24 @@ def randomize(rng, monkeypatch):
     return randomize
 
 
+@pytest.fixture
+def randomize_moderately(rng):
+    """A function that gives a new network statistics at which depth does not multiply the rounding."""
+
+    def randomize_moderately(model):
+        for weight in model.weights:
+            if weight.name in ("gamma", "moving_variance"):
+                weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+            elif weight.name in ("beta", "moving_mean", "bias"):
+                weight.assign(rng.normal(0, 0.3, weight.shape))
+            elif weight.name == "lambda":
+                weight.assign(rng.normal(0, 0.2, weight.shape))
+            elif "excitation" in weight.path:
+                weight.assign(10 * weight)  # of N(0, 0.01): the branch's say in the outputs
+
+    return randomize_moderately
+
+
 @pytest.fixture(scope="session")
 def two_blocks():
     """A function that builds a network with all that a MobileNetV2 has: see its docstring."""

@@ -105,18 +105,9 @@ def test_every_backbone(builder, kind, taps, randomize, ten_images):
 
 
 @pytest.mark.parametrize("builder", [MobileNetV2, CifarMobileNetV2, MnasNet, ShuffleNetV2])
-def test_every_backbone_to_rounding(builder, rng, ten_images):
-    """With kernels as drawn and moderate random statistics, where depth does not multiply the rounding."""
+def test_every_backbone_to_rounding(builder, randomize_moderately, ten_images):
     model = builder(attention="sb", **SMALL)
-    for weight in model.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif weight.name in ("beta", "moving_mean", "bias"):
-            weight.assign(rng.normal(0, 0.3, weight.shape))
-        elif weight.name == "lambda":
-            weight.assign(rng.normal(0, 0.2, weight.shape))
-        elif "excitation" in weight.path:
-            weight.assign(10 * weight)  # of N(0, 0.01): the branch's say in the outputs
+    randomize_moderately(model)
     outputs = keras.ops.convert_to_numpy(model(ten_images))
     assert outputs.std(axis=0).mean() > 0.02 * np.abs(outputs).max()
     assert_same_function(fold(model), model, ten_images, SHALLOW)
