@@ -34,7 +34,7 @@ def main(argv=None):
         variants = {name: functools.partial(make, pictures) for name, make in variants.items()}
         rows += measure("ImageNet", variants, IMAGENET_IMAGES, args.rounds)
     output.show(args, HEAD, rows)
-    output.save(args, plot(rows))
+    output.save(args, plot, HEAD, rows)
 
 
 def measure(data, variants, images, rounds):
@@ -146,12 +146,8 @@ def consumer(batches, count):
 
 def plot(rows):
     """Images a second and core, a panel a data set."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [dict(zip(HEAD, row, strict=True)) for row in rows]
     sets = list(dict.fromkeys(row["data"] for row in rows))
     figure, panels = plt.subplots(
         1, len(sets), figsize=(3.5 * len(sets), 3.5), layout="constrained", squeeze=False

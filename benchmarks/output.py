@@ -30,10 +30,13 @@ def show(args, head, rows):
         write_csv(args.csv, head, rows)
 
 
-def save(args, figure):
-    """Writes a matplotlib figure where that is asked for."""
+def save(args, plot, head, rows):
+    """Draws the rows, as dictionaries, with a function that returns a figure, where that is asked for."""
     if args.plot:
-        figure.savefig(args.plot, dpi=120)
+        import matplotlib
+
+        matplotlib.use("Agg")
+        plot([dict(zip(head, row, strict=True)) for row in rows]).savefig(args.plot, dpi=120)
 
 
 def _rounded(cell):

@@ -30,7 +30,7 @@ def main(argv=None):
     output.check(args)
     rows = [row for axis, values in AXES.items() for row in measure(axis, values, args.rounds)]
     output.show(args, HEAD, rows)
-    output.save(args, plot(rows))
+    output.save(args, plot, HEAD, rows)
 
 
 def measure(axis, values, rounds):
@@ -59,12 +59,8 @@ def at(axis, value):
 
 def plot(rows):
     """Time against each axis, with the line that the smallest value and the multiply-adds predict."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [dict(zip(HEAD, row, strict=True)) for row in rows]
     figure, panels = plt.subplots(1, len(AXES), figsize=(4.5 * len(AXES), 3.8), layout="constrained")
     for axes, axis in zip(panels, AXES, strict=True):
         for kind, color in zip(KINDS, ("tab:blue", "tab:orange"), strict=True):

@@ -18,6 +18,7 @@ from benchmarks.networks import (
     stock_keras_model,
 )
 from recipes.errors import exit_code
+from recipes.train import create_state
 
 # Operations that compute nothing on a tensor's elements: no pass over memory.
 FREE = {"Const", "ExpandDims", "Identity", "IdentityN", "NoOp", "Placeholder", "PreventGradient"}
@@ -55,10 +56,7 @@ def training_graph(model, network):
     import tensorflow as tf
 
     images, labels = images_and_labels(network)
-    model.optimizer.build(model.trainable_variables)
-    predictions = tf.fill((1, CLASSES), 1 / CLASSES)
-    model.compute_loss(y=labels[:1], y_pred=predictions)
-    model.compute_metrics(None, labels[:1], predictions)
+    create_state(model, CLASSES)
     step = tf.function(lambda x, y: model.train_step((x, y)))
     return step.get_concrete_function(
         tf.TensorSpec(images.shape, "float32"), tf.TensorSpec(labels.shape, "int64")

@@ -36,7 +36,7 @@ def main(argv=None):
         for kind in args.kinds:
             rows += measure(names[name], kind, implementations, args.rounds)
     output.show(args, HEAD, rows)
-    output.save(args, plot(rows))
+    output.save(args, plot, HEAD, rows)
 
 
 def measure(network, kind, implementations, rounds):
@@ -59,12 +59,8 @@ def measure(network, kind, implementations, rounds):
 
 def plot(rows):
     """Images a second, a panel a network, a group of bars a kind."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [dict(zip(HEAD, row, strict=True)) for row in rows]
     networks = list(dict.fromkeys(row["network"] for row in rows))
     implementations = list(dict.fromkeys(row["implementation"] for row in rows))
     kinds = list(dict.fromkeys(row["kind"] for row in rows))

@@ -87,7 +87,7 @@ def train(run, strategy="one-device", recipe=None):
             data_sets.check_classes(dataset, model)
         else:
             model = compiled_model(recipe, len(dataset.classes))
-        _create_state(model, len(dataset.classes))
+        create_state(model, len(dataset.classes))
 
     def evaluation(split):
         return data_sets.evaluation_batches(split, recipe.data, recipe.batch_size)
@@ -147,7 +147,7 @@ def compiled_model(recipe, classes):
     return model
 
 
-def _create_state(model, classes):
+def create_state(model, classes):
     """Creates the variables of optimizer and metrics before the training step is traced.
 
     A step that creates variables when it is first traced is traced once more: half a minute for a
