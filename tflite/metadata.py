@@ -1,0 +1,298 @@
+"""What a .tflite file says about itself: class names, normalization, origin and license.
+
+The format is TensorFlow's `metadata_schema.fbs`
+(https://github.com/tensorflow/tflite-support/blob/master/tensorflow_lite_support/metadata/metadata_schema.fbs):
+a flatbuffer, kept in a buffer of the model, that names files in a zip archive at the end of the model.
+MediaPipe Tasks, Android Studio and Netron read it.
+"""
+
+import io
+import pathlib
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers.number_types import Float32Flags, Uint8Flags, UOffsetTFlags
+from flatbuffers.table import Table
+
+from recipes.errors import UserError
+
+LABELS_FILE = "labels.txt"
+RECIPE_FILE = "recipe.json"
+
+_MODEL_IDENTIFIER = b"TFL3"
+_IDENTIFIER = b"M001"
+_ENTRY = b"TFLITE_METADATA"
+# The number of each field in its table, from the schema; the same names have the same number in all of them.
+_SLOTS = {
+    **{"name": 0, "description": 1},  # ModelMetadata, TensorMetadata, AssociatedFile
+    **{"version": 2, "subgraph_metadata": 3, "author": 4, "license": 5},  # ModelMetadata
+    **{"associated_files": 6, "min_parser_version": 7},  # ModelMetadata; the first in TensorMetadata too
+    **{"input_tensor_metadata": 2, "output_tensor_metadata": 3},  # SubGraphMetadata
+    **{"content": 3, "process_units": 4},  # TensorMetadata
+    **{"content_properties_type": 0, "content_properties": 1},  # Content
+    **{"color_space": 0},  # ImageProperties
+    **{"options_type": 0, "options": 1},  # ProcessUnit
+    **{"mean": 0, "std": 1},  # NormalizationOptions
+    **{"type": 2},  # AssociatedFile
+}
+_IMAGE_PROPERTIES, _RGB, _NORMALIZATION = 2, 1, 1
+_DESCRIPTIONS, _TENSOR_AXIS_LABELS = 1, 2
+# What flatbuffers, zipfile and NumPy raise on bytes that are not what they should be.
+_DAMAGED = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a .tflite file of an image classifier says about itself.
+
+    Attributes:
+        name: Name of the network.
+        description: What it does, for people.
+        version: Version of the network.
+        author: Who made it.
+        license: Under what terms it may be used.
+        labels: Names of the classes in the order of the outputs; None if they have none.
+        mean: Mean of red, green and blue, of pixels in [0, 1], that the file's input is normalized with.
+        std: Standard deviation of red, green and blue, likewise. An input of plain pixels from 0 to 255 has
+            mean 0 and std 1/255.
+        recipe: The recipe that it was trained by, as JSON; None if it had none.
+
+    """
+
+    name: str
+    description: str = ""
+    version: str = ""
+    author: str = ""
+    license: str = ""
+    labels: tuple[str, ...] | None = None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: str | None = None
+
+
+def add_metadata(content, metadata):
+    """Writes metadata into a model.
+
+    The same arguments give the same bytes. Nothing that the model computes changes. Labels and recipe are
+    files in the zip archive at the end (`unzip -p model.tflite labels.txt`).
+
+    Args:
+        content: The bytes of a .tflite model without metadata, with one image as input.
+        metadata: A `Metadata`. The labels go to the output that has as many values.
+
+    Returns:
+        The bytes of the model with metadata.
+
+    Raises:
+        UserError: If a label is not one line of text.
+
+    Example:
+
+    ```python
+    content = convert(model)
+    metadata = Metadata(name="digits", labels=tuple("0123456789"), mean=(0.5,) * 3, std=(0.5,) * 3)
+    pathlib.Path("digits.tflite").write_bytes(add_metadata(content, metadata))
+    ```
+    """
+    for label in metadata.labels or ():
+        if label.splitlines() != [label]:
+            raise UserError(f"a class name must be one line of text. Received: {label!r}")
+    model = schema.ModelT.InitFromPackedBuf(bytearray(content))
+    (graph,) = model.subgraphs
+    description = flatbuffers.Builder()
+    tree = _describe(metadata, [graph.tensors[output] for output in graph.outputs])
+    description.Finish(_write(description, tree), _IDENTIFIER)
+    model.metadata = [*(model.metadata or ()), schema.MetadataT(_ENTRY, len(model.buffers))]
+    model.buffers.append(schema.BufferT(np.frombuffer(description.Output(), np.uint8)))
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), _MODEL_IDENTIFIER)
+
+    buffer = io.BytesIO(builder.Output())
+    with zipfile.ZipFile(buffer, "a") as archive:  # without dates: the same network, the same bytes
+        if metadata.labels is not None:
+            archive.writestr(zipfile.ZipInfo(LABELS_FILE), "\n".join(metadata.labels) + "\n")
+        if metadata.recipe is not None:
+            archive.writestr(zipfile.ZipInfo(RECIPE_FILE), metadata.recipe)
+    return buffer.getvalue()
+
+
+def read_metadata(path):
+    """Reads what `add_metadata`, or another writer of the format, wrote into an image classifier.
+
+    Args:
+        path: Path of a .tflite file.
+
+    Returns:
+        A `Metadata`; a text that is not there is empty.
+
+    Raises:
+        UserError: If the file is missing, is no .tflite file, is truncated, or does not say how its input is
+            normalized.
+
+    Example:
+
+    ```python
+    metadata = read_metadata("digits.tflite")
+    print(metadata.labels)
+    ```
+    """
+    try:
+        content = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if content[4:8] != _MODEL_IDENTIFIER:
+        raise UserError(f"{path} is not a .tflite file")
+    try:
+        root = _find(content)
+        if root is None:
+            raise UserError(f"{path} has no metadata: no class names and no normalization")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _parse(root, archive, path)
+    except _DAMAGED as error:
+        raise UserError(f"{path} is damaged or incomplete") from error
+
+
+def _describe(metadata, outputs):
+    """The metadata as the schema has it: a dict is a table, a list a vector, an int an enumerated value."""
+    labels = {"name": LABELS_FILE, "description": "names of the classes", "type": _TENSOR_AXIS_LABELS}
+    recipe = {"name": RECIPE_FILE, "description": "how it was trained", "type": _DESCRIPTIONS}
+    normalization = {  # the schema's is of pixels from 0 to 255
+        "mean": 255 * np.array(metadata.mean, "float32"),
+        "std": 255 * np.array(metadata.std, "float32"),
+    }
+    image = {
+        "name": "image",
+        "description": "RGB image, normalized as (pixel - mean) / std",
+        "content": {
+            "content_properties_type": _IMAGE_PROPERTIES,
+            "content_properties": {"color_space": _RGB},
+        },
+        "process_units": [{"options_type": _NORMALIZATION, "options": normalization}],
+    }
+
+    def output(tensor):
+        if metadata.labels is not None and tensor.shape[-1] == len(metadata.labels):
+            return {"name": "probability", "associated_files": [labels]}
+        return {"name": tensor.name.decode()}  # MediaPipe reads the name of every output, and expects one
+
+    return {
+        "name": metadata.name,
+        "description": metadata.description,
+        "version": metadata.version,
+        "author": metadata.author,
+        "license": metadata.license,
+        "associated_files": [] if metadata.recipe is None else [recipe],
+        "subgraph_metadata": [
+            {"input_tensor_metadata": [image], "output_tensor_metadata": [output(each) for each in outputs]}
+        ],
+        "min_parser_version": "1.0.0",
+    }
+
+
+def _write(builder, value):
+    """Writes what `_describe` returns, what it holds first, and returns its offset."""
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    if isinstance(value, np.ndarray):
+        return builder.CreateNumpyVector(value)
+    if isinstance(value, list):
+        offsets = [_write(builder, each) for each in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return builder.EndVector()
+    fields = {name: x if isinstance(x, int) else _write(builder, x) for name, x in value.items()}
+    builder.StartObject(1 + max(_SLOTS[name] for name in fields))
+    for name, x in fields.items():
+        if isinstance(value[name], int):
+            builder.PrependUint8Slot(_SLOTS[name], x, 0)
+        else:
+            builder.PrependUOffsetTRelativeSlot(_SLOTS[name], x, 0)
+    return builder.EndObject()
+
+
+def _find(content):
+    """The metadata in a model, as a flatbuffer table; None if there are none."""
+    model = schema.Model.GetRootAs(content)
+    for index in range(model.MetadataLength()):
+        entry = model.Metadata(index)
+        if entry.Name() == _ENTRY:
+            described = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+            return Table(described, UOffsetTFlags.packer_type.unpack_from(described)[0])
+    return None
+
+
+def _parse(root, archive, path):
+    graph = _tables(root, "subgraph_metadata")[0]
+    image = _tables(graph, "input_tensor_metadata")[0]
+    units = [
+        unit for unit in _tables(image, "process_units") if _number(unit, "options_type") == _NORMALIZATION
+    ]
+    if not units:
+        raise UserError(f"{path} does not say how its input is normalized")
+    normalization = _table(units[0], "options")
+    labels = [
+        archive.read(_text(file, "name")).decode().splitlines()
+        for output in _tables(graph, "output_tensor_metadata")
+        for file in _tables(output, "associated_files")
+        if _number(file, "type") == _TENSOR_AXIS_LABELS
+    ]
+    return Metadata(
+        name=_text(root, "name"),
+        description=_text(root, "description"),
+        version=_text(root, "version"),
+        author=_text(root, "author"),
+        license=_text(root, "license"),
+        labels=tuple(labels[0]) if labels else None,
+        mean=_channels(normalization, "mean"),
+        std=_channels(normalization, "std"),
+        recipe=archive.read(RECIPE_FILE).decode() if RECIPE_FILE in archive.namelist() else None,
+    )
+
+
+def _channels(normalization, field):
+    """Mean or standard deviation of each channel, of pixels in [0, 1], to float32's seven digits."""
+    values = normalization.GetVectorAsNumpy(Float32Flags, _position(normalization, field)).tolist()
+    red, green, blue = values if len(values) > 1 else 3 * values
+    return tuple(float(f"{value / 255:.7g}") for value in (red, green, blue))
+
+
+def _position(table, field):
+    """Where the table has the field; 0 if it has none."""
+    return table.Offset(4 + 2 * _SLOTS[field])
+
+
+def _number(table, field):
+    return table.GetSlot(4 + 2 * _SLOTS[field], 0, Uint8Flags)
+
+
+def _text(table, field):
+    position = _position(table, field)
+    return table.String(table.Pos + position).decode() if position else ""
+
+
+def _table(table, field):
+    return Table(table.Bytes, table.Indirect(table.Pos + _position(table, field)))
+
+
+def _tables(table, field):
+    position = _position(table, field)
+    if not position:
+        return []
+    start = table.Vector(position)
+    return [Table(table.Bytes, table.Indirect(start + 4 * i)) for i in range(table.VectorLen(position))]
