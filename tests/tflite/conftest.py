@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from small_models import write_models
 
 from recipes import data as data_sets
 from recipes import registry
@@ -47,3 +48,11 @@ def load_digits(recipe, split):
     split = getattr(data_sets.load(recipe.data), split)
     batches = data_sets.evaluation_batches(split, recipe.data, 500)
     return np.concatenate([x.numpy() for x, _ in batches]), split.labels
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A directory of small .tflite models; see `small_models`."""
+    folder = tmp_path_factory.mktemp("models")
+    write_models(folder)
+    return folder
