@@ -106,6 +106,33 @@ class Optimizer:
 
 
 @dataclasses.dataclass(frozen=True)
+class Compression:
+    """How the trained network is fine-tuned while it is pruned, clustered or rounded to 8-bit integers.
+
+    Attributes:
+        epochs: Passes over the training images.
+        steps_per_epoch: Steps after which an epoch ends early; None for all images.
+        learning_rate: Adam's, at first; it falls to 0 on a cosine.
+        sparsity: Share of the weights that pruning sets to zero in every layer.
+        clusters: Number of different weights that clustering leaves every layer.
+    """
+
+    epochs: int = 3
+    steps_per_epoch: int | None = None
+    learning_rate: float = 1e-4
+    sparsity: float = 0.5
+    clusters: int = 16
+
+    def __post_init__(self):
+        check_in_range("compression.epochs", self.epochs, least=1)
+        if self.steps_per_epoch is not None:
+            check_in_range("compression.steps_per_epoch", self.steps_per_epoch, least=1)
+        check_in_range("compression.learning_rate", self.learning_rate, above=0)
+        check_in_range("compression.sparsity", self.sparsity, above=0, below=1)
+        check_in_range("compression.clusters", self.clusters, least=2)
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """Everything that decides how a network is trained.
 
@@ -120,6 +147,7 @@ class Recipe:
         seed: Seed of weights, order, augmentation and dropout.
         precision: Keras dtype policy.
         temperature_epochs: Epochs in which DyConv's temperature falls to 1; 0 keeps it (the paper's way).
+        compression: What `tflite.compress` does after the training.
     """
 
     name: str
@@ -132,6 +160,7 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"
     temperature_epochs: int = 0
+    compression: Compression = Compression()
 
     def __post_init__(self):
         for field in ("batch_size", "epochs"):
@@ -156,6 +185,8 @@ class Recipe:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise UserError(f"not a recipe: {error}") from error
+        if isinstance(values, dict):  # recipes were written before there was compression
+            values.setdefault("compression", dataclasses.asdict(Compression()))
         return from_values(cls, values)
 
     @classmethod

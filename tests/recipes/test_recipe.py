@@ -7,7 +7,7 @@ import math
 import pytest
 
 from recipes.errors import UserError
-from recipes.recipe import Optimizer, Recipe
+from recipes.recipe import Compression, Optimizer, Recipe
 from recipes.registry import RECIPES
 
 RECIPE = RECIPES["cifar10-mobilenetv2-sb"]
@@ -32,7 +32,8 @@ def test_json_is_readable():
 
 
 @pytest.mark.parametrize(
-    "part", [RECIPE, RECIPE.model, RECIPE.model.attention, RECIPE.data, RECIPE.optimizer]
+    "part",
+    [RECIPE, RECIPE.model, RECIPE.model.attention, RECIPE.data, RECIPE.optimizer, RECIPE.compression],
 )
 def test_frozen(part):
     field = dataclasses.fields(part)[0].name
@@ -120,6 +121,11 @@ def test_of_two_settings_of_a_key_the_last_counts():
         ),
         ("optimizer.learning_rate=inf", "optimizer.learning_rate must be finite"),
         ("optimizer.weight_decay=-1", "optimizer.weight_decay must be finite and at least 0"),
+        ("compression.sparsity=1", "compression.sparsity must be finite and more than 0 and less than 1"),
+        ("compression.clusters=1", "compression.clusters must be at least 2. Received: 1"),
+        ("compression.epochs=0", "compression.epochs must be at least 1"),
+        ("compression.steps_per_epoch=0", "compression.steps_per_epoch must be at least 1"),
+        ("compression.learning_rate=0", "compression.learning_rate must be finite and more than 0"),
         ("model.builder=ResNet", "model.builder must be one of CifarMobileNetV2"),
         ("model.width_multiplier=0", "model.width_multiplier must be finite and more than 0"),
         ("model.attention.kind=cbam", "model.attention.kind: .*'se-block'.*Received: kind='cbam'"),
@@ -163,6 +169,14 @@ def test_set_refuses(assignment, message):
 def test_json_refuses(text, message):
     with pytest.raises(UserError, match=message):
         Recipe.from_json(text)
+
+
+def test_json_from_before_there_was_compression():
+    values = json.loads(RECIPE.to_json())
+    del values["compression"]
+    again = Recipe.from_json(json.dumps(values))
+    assert again == RECIPE
+    assert again.compression == Compression()
 
 
 def test_json_takes_whole_numbers_for_floats():
