@@ -1,0 +1,441 @@
+"""Tests of the web page, in headless Chromium, and of tflite.web.bundle.
+
+The browser tests need Debian's `chromium`, Python's `playwright`, and `npm ci` in tflite/web.
+"""
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+import warnings
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+from recipes import registry
+from recipes.run_directory import RunDirectory
+from tflite.metadata import Metadata, add_metadata, read_metadata
+from tflite.web import bundle
+
+WEB = Path(bundle.__file__).parent
+CLASSES = list("0123456789")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of a small network with random weights, sharp enough to prefer some classes."""
+    run = RunDirectory(tmp_path_factory.mktemp("run"))
+    run.claim(registry.find("digits-mobilenetv2-static"))
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((32, 32, 3), name="image")
+    x = keras.layers.Conv2D(8, 5, strides=4, activation="relu")(x)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(10, kernel_initializer=keras.initializers.RandomNormal(0, 0.1))(x)
+    run.save_model(keras.Model(inputs, keras.layers.Softmax(name="digit")(x)), run.final_file)
+    run.write_result({"classes": CLASSES})
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(run, digits, tmp_path_factory):
+    """The run's network as .tflite files by the type of their input and output, with metadata and without."""
+    folder = tmp_path_factory.mktemp("files")
+    model = run.load_model()
+    for name in ("float32", "int8", "uint8"):
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        if name != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([image[None]] for image in digits[0][:50])
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = getattr(tf, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converter asks for statistics that it then takes itself
+            content = converter.convert()
+        data = run.recipe.data
+        metadata = Metadata(name="digits", labels=tuple(CLASSES), mean=data.mean, std=data.std)
+        (folder / f"{name}.tflite").write_bytes(add_metadata(content, metadata))
+        (folder / f"{name}-bare.tflite").write_bytes(content)
+    with zipfile.ZipFile(folder / "int8-bare.tflite", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", "\n".join(f"digit {label}" for label in CLASSES))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="Python's playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Debian's chromium is not installed")
+    if not (WEB / "node_modules" / "@litertjs" / "core").is_dir():
+        pytest.skip("LiteRT.js is not installed: npm ci --prefix tflite/web")
+    with playwright.sync_playwright() as driver:
+        arguments = ["--no-sandbox", "--use-fake-device-for-media-stream"]  # a camera that shows a clock
+        browser = driver.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves the page with another folder's models and pictures."""
+
+    def __init__(self, *args, bundled, **kwargs):
+        self.bundled = bundled
+        super().__init__(*args, directory=str(WEB), **kwargs)
+
+    def translate_path(self, path):
+        if path.startswith(("/models/", "/pictures/")):
+            return str(self.bundled / path.lstrip("/"))
+        return super().translate_path(path)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def open_page(browser):
+    """Opens the page with the models and pictures of a folder, and waits until it is idle."""
+    closing = []
+
+    def open_page(bundled):
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, bundled=bundled)
+        )
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        page = browser.new_page()
+        closing.extend([page.close, server.shutdown, thread.join, server.server_close])
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        idle(page)
+        return page
+
+    yield open_page
+    for close in closing:
+        close()
+
+
+@pytest.fixture(scope="module")
+def page(open_page, bundled):
+    """The page with the run's model; the tests share it, since LiteRT.js takes a second to load."""
+    return open_page(bundled)
+
+
+def idle(page):
+    page.wait_for_selector('main[aria-busy="false"]')
+
+
+def answer(page):
+    """The names and the probabilities on the page, and Keras's where they are shown."""
+    rows = page.locator("#answer tbody tr").all()
+    names = [row.locator("th").inner_text() for row in rows]
+    shares = [[float(each.get_attribute("value")) for each in row.locator("data").all()] for row in rows]
+    return names, np.array(shares)
+
+
+def run_in_python(path, pixels, mean, std):
+    """LiteRT's answer to a picture of pixels in [0, 255], and one step of the output's scale."""
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    values = ((pixels / 255 - mean) / std).astype("float32")
+    if source["dtype"] != np.float32:
+        limits, (scale, zero_point) = np.iinfo(source["dtype"]), source["quantization"]
+        values = np.clip(np.round(values / scale) + zero_point, limits.min, limits.max)
+    interpreter.set_tensor(source["index"], values[None].astype(source["dtype"]))
+    interpreter.invoke()
+    output = interpreter.get_tensor(target["index"])[0]
+    if target["dtype"] == np.float32:
+        return output, 0
+    scale, zero_point = target["quantization"]
+    return (output.astype("float32") - zero_point) * scale, scale
+
+
+def tolerance(step):
+    """How far the page's answers may be off, where the output's scale is `step` (0 for floats)."""
+    # XNNPACK sums in another order in WebAssembly than on this CPU, which tells in the last digits of a
+    # float32, and where a sum comes out near a half in the last one of an integer.
+    return 1.01 * step or 1e-5
+
+
+def assert_same(page, expected, tolerance, labels):
+    names, shares = answer(page)
+    assert len(names) == min(5, len(expected))
+    mine = shares[:, 0]
+    np.testing.assert_allclose(mine, [expected[labels.index(name)] for name in names], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(mine, np.sort(expected)[::-1][:5], rtol=0, atol=tolerance)
+
+
+# The bundle.
+
+
+@pytest.fixture(scope="module")
+def bundled(run, files, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bundled")
+    bundle.bundle(run, files / "float32.tflite", out)
+    return out
+
+
+def test_bundle_has_a_picture_of_each_class_and_keras_answers(bundled, run, digits):
+    content = json.loads((bundled / "models" / "bundle.json").read_text())
+    x, labels = digits
+
+    assert content["name"] == "digits-mobilenetv2-static"
+    assert (bundled / content["model"]).stat().st_size > 0
+    assert [picture["class"] for picture in content["pictures"]] == CLASSES
+    firsts = x[[list(labels).index(label) for label in range(10)]]
+    expected = run.load_model().predict(firsts, verbose=0)
+    answers = [picture["keras"] for picture in content["pictures"]]
+    np.testing.assert_allclose(answers, expected, atol=1e-6)  # they are rounded to six digits
+    data = run.recipe.data
+    for picture, image in zip(content["pictures"], firsts, strict=True):
+        pixels = np.array(Image.open(bundled / picture["file"]))
+        # The pixels were integers before they were normalized in float32.
+        np.testing.assert_allclose((pixels / 255 - data.mean) / data.std, image, atol=1e-5)
+
+
+def test_bundle_is_not_replaced_unasked(bundled, run, files, capsys):
+    command = [str(run.path), str(files / "float32.tflite"), "--out", str(bundled)]
+
+    assert bundle.exit_code(lambda: bundle.main(command)) == 2
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert bundle.exit_code(lambda: bundle.main([*command, "--overwrite"])) == 0
+
+
+def test_bundle_refuses_a_file_of_another_network(run, tmp_path, capsys):
+    inputs = keras.Input((8, 8, 3))
+    other = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    path = tmp_path / "other.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(other).convert())
+
+    assert bundle.exit_code(lambda: bundle.main([str(run.path), str(path), "--out", str(tmp_path)])) == 2
+    assert "Expected shapes: [(1, 32, 32, 3), (1, 10)]. Received: [(1, 8, 8, 3), (1, 3)]" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "models").exists()
+
+
+# The page.
+
+
+def test_page_answers_as_litert_in_python_on_the_committed_pictures(open_page):
+    if not (WEB / "models" / "bundle.json").is_file():
+        pytest.skip("tflite/web/models has no bundle.json")
+    content = json.loads((WEB / "models" / "bundle.json").read_text())
+    metadata = read_metadata(WEB / content["model"])
+    page = open_page(WEB)
+
+    for picture in content["pictures"]:
+        page.get_by_role("button", name=picture["class"], exact=True).click()
+        idle(page)
+        pixels = np.array(Image.open(WEB / picture["file"]))
+        expected, step = run_in_python(WEB / content["model"], pixels, metadata.mean, metadata.std)
+        assert_same(page, expected, tolerance(step), metadata.labels)
+        names, shares = answer(page)
+        keras_answer = [picture["keras"][metadata.labels.index(name)] for name in names]
+        np.testing.assert_array_equal(shares[:, 1], keras_answer)
+
+
+@pytest.mark.parametrize("name", ["float32", "int8", "uint8"])
+def test_page_runs_a_file_of_the_user(page, bundled, files, run, name):
+    data = run.recipe.data
+    page.set_input_files("#model-file", files / f"{name}.tflite")
+    idle(page)
+
+    assert f"· {name} · 32 × 32 px · 10 classes" in page.inner_text("#model-details")
+    assert page.inner_text("#latency").endswith(" ms")
+    for number in (0, 3, 7):
+        page.get_by_role("button", name=str(number)).click()
+        idle(page)
+        pixels = np.array(Image.open(bundled / "pictures" / f"{number}.png"))
+        expected, step = run_in_python(files / f"{name}.tflite", pixels, data.mean, data.std)
+        assert_same(page, expected, tolerance(step), CLASSES)
+        assert not page.is_visible("th.keras")  # its answers are those of the bundled model
+
+
+def test_page_shows_keras_answers_to_the_bundled_pictures(page, bundled, run, digits):
+    x, labels = digits
+    page.reload()
+    idle(page)
+    expected = run.load_model().predict(x[[list(labels).index(4)]], verbose=0)[0]
+
+    page.get_by_role("button", name="4").click()
+    idle(page)
+    names, shares = answer(page)
+
+    np.testing.assert_allclose(shares[:, 1], [expected[CLASSES.index(name)] for name in names], atol=1e-6)
+    assert f"{expected.argmax()}, {100 * expected.max():.1f} %. Keras says the same" in (
+        page.inner_text("#summary")
+    )
+
+
+def test_page_lets_the_user_choose_what_a_bare_file_does_not_tell(page, bundled, files):
+    page.set_input_files("#model-file", files / "float32-bare.tflite")
+    page.get_by_role("button", name="0").click()
+    idle(page)
+    pixels = np.array(Image.open(bundled / "pictures" / "0.png"))
+
+    for choice, mean, std in (
+        ("from 0 to 1", 0, 1),
+        ("from −1 to 1", 0.5, 0.5),
+        ("from 0 to 255", 0, 1 / 255),
+    ):
+        page.select_option("#range", label=choice)
+        idle(page)
+        expected, _ = run_in_python(files / "float32-bare.tflite", pixels, mean, std)
+        # With pixels up to 255 the scores before the softmax are in the hundreds.
+        assert_same(page, expected, 1e-4, [f"class {index}" for index in range(10)])
+
+
+def test_page_takes_the_integers_of_a_bare_file_for_pixels(page, bundled, files):
+    pixels = np.array(Image.open(bundled / "pictures" / "0.png"))
+    page.set_input_files("#model-file", files / "int8-bare.tflite")
+    page.get_by_role("button", name="0").click()
+    idle(page)
+    interpreter = Interpreter(str(files / "int8-bare.tflite"))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], (pixels - 128.0).astype("int8")[None])
+    interpreter.invoke()
+    (target,) = interpreter.get_output_details()
+    scale, zero_point = target["quantization"]
+    expected = (interpreter.get_tensor(target["index"])[0].astype("float32") - zero_point) * scale
+
+    assert not page.is_visible("#range")
+    # The names come from the compressed labels.txt that the fixture appended.
+    assert_same(page, expected, tolerance(scale), [f"digit {label}" for label in CLASSES])
+
+
+def test_page_resizes_as_the_training_does(page, bundled, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (61, 97, 3), "uint8")
+    for name, image in (("shrunk", noise), ("enlarged", noise[:9, :40])):
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(image).save(path)
+        page.set_input_files("#picture-file", path)
+        idle(page)
+        rgba = page.eval_on_selector(
+            "#input", "canvas => [...canvas.getContext('2d').getImageData(0, 0, 32, 32).data]"
+        )
+        seen = np.array(rgba).reshape(32, 32, 4)[..., :3]
+
+        expected = tf.round(tf.image.resize(image, (32, 32), antialias=True)).numpy()
+        # Sums in another order may round to the other side of a half.
+        np.testing.assert_allclose(seen, expected, atol=1)
+        assert np.mean(seen != expected) < 0.01
+
+
+def test_page_turns_scores_into_probabilities(page, bundled, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    means = keras.layers.GlobalAveragePooling2D()(inputs)
+    content = tf.lite.TFLiteConverter.from_keras_model(keras.Model(inputs, 2 * means)).convert()
+    (tmp_path / "scores.tflite").write_bytes(content)
+    Image.new("RGB", (20, 10), (255, 0, 51)).save(tmp_path / "red.png")
+    page.set_input_files("#model-file", tmp_path / "scores.tflite")
+    page.set_input_files("#picture-file", tmp_path / "red.png")
+    idle(page)
+
+    names, shares = answer(page)
+
+    assert names == ["class 0", "class 2", "class 1"]
+    powers = np.exp([2, 0.4, 0])
+    np.testing.assert_allclose(shares[:, 0], powers / powers.sum(), atol=1e-6)
+
+
+def test_page_takes_a_dropped_picture(page, bundled):
+    page.evaluate(
+        """async () => {
+            const transfer = new DataTransfer();
+            const content = await (await fetch("pictures/7.png")).blob();
+            transfer.items.add(new File([content], "seven.png"));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+        }"""
+    )
+    idle(page)
+    dropped = answer(page)
+    assert page.inner_text("#caption") == "seven.png"
+
+    page.get_by_role("button", name="7").click()
+    idle(page)
+    names, shares = answer(page)
+    assert dropped[0] == names
+    np.testing.assert_array_equal(dropped[1][:, 0], shares[:, 0])
+
+
+def test_page_classifies_the_camera(page, bundled):
+    page.context.grant_permissions(["camera"])
+    page.get_by_role("button", name="Camera").click()
+    idle(page)
+    page.wait_for_function("document.getElementById('latency-note').textContent.includes('median of 15')")
+    assert page.is_visible("#video")
+    page.get_by_role("button", name="Take the picture").click()
+    idle(page)
+
+    page.context.clear_permissions()
+    assert not page.is_visible("#video")
+    assert page.inner_text("#caption") == "From the camera"
+    assert page.evaluate("document.getElementById('video').srcObject.active") is False
+    assert page.inner_text("#summary").startswith(answer(page)[0][0])
+
+
+def invert(image):
+    """A function whose operators LiteRT.js does not have."""
+    return tf.linalg.diag_part(tf.linalg.inv(image[..., 0]))
+
+
+def test_page_says_what_is_wrong_and_keeps_what_it_has(page, files, tmp_path):
+    vector = keras.Sequential([keras.Input((4,)), keras.layers.ReLU()])
+    flex = tf.lite.TFLiteConverter.from_concrete_functions(
+        [tf.function(invert).get_concrete_function(tf.TensorSpec((1, 8, 8, 3), tf.float32))]
+    )
+    flex.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    contents = {
+        "note": b"a note, no picture",
+        "note.tflite": b"a note, no model",
+        "cut.tflite": (files / "float32.tflite").read_bytes()[:3000],
+        "flex.tflite": flex.convert(),
+        "vector.tflite": tf.lite.TFLiteConverter.from_keras_model(vector).convert(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    page.reload()
+    idle(page)
+    before = answer(page)
+
+    for target, name, message in (
+        ("#picture-file", "note", "note is not a picture that this browser can read."),
+        ("#model-file", "note", "note is not a picture that this browser can read."),
+        ("#model-file", "note.tflite", "This is not a .tflite file: TFL3 is missing at its fifth byte."),
+        ("#model-file", "cut.tflite", "This .tflite file is damaged."),
+        ("#model-file", "vector.tflite", "Received: float32 (1, 4)."),
+        ("#model-file", "flex.tflite", "(FlexMatrixInverse) failed to prepare."),
+    ):
+        page.set_input_files(target, tmp_path / name)
+        idle(page)
+
+        assert message in page.inner_text("#message")
+        assert page.inner_text("#model-name") == "digits-mobilenetv2-static"
+        names, shares = answer(page)
+        assert before[0] == names
+        np.testing.assert_array_equal(before[1], shares)
+
+    page.get_by_role("button", name="2").click()
+    idle(page)
+    assert not page.is_visible("#message")
+
+
+def test_page_says_that_it_may_not_use_the_camera(page, bundled):
+
+    page.get_by_role("button", name="Camera").click()
+    idle(page)
+
+    assert page.inner_text("#message").startswith("This page may not use the camera.")
+
+
+def test_page_without_a_model_asks_for_one(open_page, tmp_path):
+    assert (
+        open_page(tmp_path).inner_text("#message") == "This page comes without a model: open a .tflite file."
+    )

@@ -1,0 +1,1 @@
+"""A web page that classifies pictures with a .tflite file, and what fills it."""

@@ -1,0 +1,113 @@
+"""Gives the web page its model: a .tflite file, a test picture of each class, and Keras's answers to them.
+
+python -m tflite.web.bundle DIR FILE.tflite [--model final|best] [--out FOLDER] [--overwrite]
+
+DIR is the run directory that FILE.tflite was converted from. The pictures are the first of each class (of the
+first ten classes) in the test set, whatever the model makes of them.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import numpy as np
+from PIL import Image
+
+from recipes import data as data_sets
+from recipes.errors import UserError, exit_code
+from recipes.run_directory import RunDirectory, replacing
+from tflite.interpreter import open_interpreter
+
+PAGE = pathlib.Path(__file__).parent
+PICTURES = 10
+
+
+def bundle(run, file, out, which="final"):
+    """Writes `models/` and `pictures/`, as the page reads them.
+
+    Args:
+        run: The `RunDirectory` that the file was converted from.
+        file: Path of the .tflite file.
+        out: Path of the folder that gets them.
+        which: The run's Keras model, `"final"` or `"best"`.
+
+    Returns:
+        What `models/bundle.json` then holds: the paths of model and pictures, their classes, and Keras's
+        probabilities of all classes.
+
+    Raises:
+        UserError: If the file does not fit the run, or something cannot be written.
+    """
+    recipe, dataset = run.recipe, data_sets.load(run.recipe.data)
+    _check_fits(file, recipe.data.image_size, len(dataset.classes))
+    model = run.load_model(which)
+    data_sets.check_classes(dataset, model)
+    labels = dataset.test.labels
+    indices = [int(np.argmax(labels == label)) for label in np.unique(labels)[:PICTURES]]
+    (images, labels), *_ = data_sets.evaluation_batches(dataset.test.select(indices), recipe.data, PICTURES)
+    answers = model.predict(images, verbose=0)
+
+    try:
+        for folder in ("models", "pictures"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        with replacing(out / "models" / file.name) as temporary:
+            temporary.write_bytes(file.read_bytes())
+        for number, image in enumerate(_pixels(images.numpy(), recipe.data)):
+            with replacing(out / "pictures" / f"{number}.png") as temporary:
+                Image.fromarray(image).save(temporary, "png")
+        content = {
+            "name": recipe.name,
+            "model": f"models/{file.name}",
+            "pictures": [
+                {
+                    "file": f"pictures/{number}.png",
+                    "class": dataset.classes[label],
+                    "keras": [round(float(share), 6) for share in answer],
+                }
+                for number, (label, answer) in enumerate(zip(labels.numpy(), answers, strict=True))
+            ],
+        }
+        with replacing(out / "models" / "bundle.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}") from error
+    return content
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m tflite.web.bundle", description="Gives the web page its model, pictures and answers."
+    )
+    parser.add_argument("run_dir", metavar="DIR", help="the run directory that the file was converted from")
+    parser.add_argument("file", metavar="FILE.tflite", type=pathlib.Path)
+    parser.add_argument("--model", choices=("final", "best"), default="final", help="default: %(default)s")
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=pathlib.Path, default=PAGE, help="default: the page's"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what the page has")
+    args = parser.parse_args(argv)
+
+    run = RunDirectory.existing(args.run_dir)
+    if (args.out / "models" / "bundle.json").exists() and not args.overwrite:
+        raise UserError(f"{args.out} has a model; --overwrite replaces it")
+    content = bundle(run, args.file, args.out, args.model)
+    print(f"{args.out}: {content['model']} and {len(content['pictures'])} pictures")
+
+
+def _check_fits(file, image_size, classes):
+    interpreter = open_interpreter(file)
+    details = (*interpreter.get_input_details(), *interpreter.get_output_details())
+    received = [tuple(each["shape"].tolist()) for each in details]
+    expected = [(1, image_size, image_size, 3), (1, classes)]
+    if received != expected:
+        raise UserError(f"{file} does not fit the run. Expected shapes: {expected}. Received: {received}")
+
+
+def _pixels(images, data):
+    """The pictures that were normalized to `images`."""
+    return np.round(255 * (images * data.std + data.mean)).astype("uint8")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

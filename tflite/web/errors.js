@@ -1,0 +1,2 @@
+/** Something that the user can mend; the page shows its message, one line. */
+export class UserError extends Error {}
