@@ -1,4 +1,4 @@
-"""Tests of the web page, in headless Chromium, and of tflite.web.bundle.
+"""Tests of the web page, in headless Chromium.
 
 The browser tests need Debian's `chromium`, Python's `playwright`, and `npm ci` in tflite/web.
 """
@@ -171,56 +171,11 @@ def assert_same(page, expected, tolerance, labels):
     np.testing.assert_allclose(mine, np.sort(expected)[::-1][:5], rtol=0, atol=tolerance)
 
 
-# The bundle.
-
-
 @pytest.fixture(scope="module")
 def bundled(run, files, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundled")
     bundle.bundle(run, files / "float32.tflite", out)
     return out
-
-
-def test_bundle_has_a_picture_of_each_class_and_keras_answers(bundled, run, digits):
-    content = json.loads((bundled / "models" / "bundle.json").read_text())
-    x, labels = digits
-
-    assert content["name"] == "digits-mobilenetv2-static"
-    assert (bundled / content["model"]).stat().st_size > 0
-    assert [picture["class"] for picture in content["pictures"]] == CLASSES
-    firsts = x[[list(labels).index(label) for label in range(10)]]
-    expected = run.load_model().predict(firsts, verbose=0)
-    answers = [picture["keras"] for picture in content["pictures"]]
-    np.testing.assert_allclose(answers, expected, atol=1e-6)  # they are rounded to six digits
-    data = run.recipe.data
-    for picture, image in zip(content["pictures"], firsts, strict=True):
-        pixels = np.array(Image.open(bundled / picture["file"]))
-        # The pixels were integers before they were normalized in float32.
-        np.testing.assert_allclose((pixels / 255 - data.mean) / data.std, image, atol=1e-5)
-
-
-def test_bundle_is_not_replaced_unasked(bundled, run, files, capsys):
-    command = [str(run.path), str(files / "float32.tflite"), "--out", str(bundled)]
-
-    assert bundle.exit_code(lambda: bundle.main(command)) == 2
-    assert "--overwrite replaces it" in capsys.readouterr().err
-    assert bundle.exit_code(lambda: bundle.main([*command, "--overwrite"])) == 0
-
-
-def test_bundle_refuses_a_file_of_another_network(run, tmp_path, capsys):
-    inputs = keras.Input((8, 8, 3))
-    other = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
-    path = tmp_path / "other.tflite"
-    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(other).convert())
-
-    assert bundle.exit_code(lambda: bundle.main([str(run.path), str(path), "--out", str(tmp_path)])) == 2
-    assert "Expected shapes: [(1, 32, 32, 3), (1, 10)]. Received: [(1, 8, 8, 3), (1, 3)]" in (
-        capsys.readouterr().err
-    )
-    assert not (tmp_path / "models").exists()
-
-
-# The page.
 
 
 def test_page_answers_as_litert_in_python_on_the_committed_pictures(open_page):
