@@ -67,7 +67,8 @@ class Metadata:
         author: Who made it.
         license: Under what terms it may be used.
         labels: Names of the classes in the order of the outputs; None if they have none.
-        mean: Mean of red, green and blue, of pixels in [0, 1], that the file's input is normalized with.
+        mean: Mean of red, green and blue, of pixels in [0, 1], that the file's input is normalized with;
+            None where the file does not say.
         std: Standard deviation of red, green and blue, likewise. An input of plain pixels from 0 to 255 has
             mean 0 and std 1/255.
         recipe: The recipe that it was trained by, as JSON; None if it had none.
@@ -80,8 +81,8 @@ class Metadata:
     author: str = ""
     license: str = ""
     labels: tuple[str, ...] | None = None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     recipe: str | None = None
 
 
@@ -138,11 +139,10 @@ def read_metadata(path):
         path: Path of a .tflite file.
 
     Returns:
-        A `Metadata`; a text that is not there is empty.
+        A `Metadata`, in which a text that is not there is empty; None if the file has no metadata.
 
     Raises:
-        UserError: If the file is missing, is no .tflite file, is truncated, or does not say how its input is
-            normalized.
+        UserError: If the file is missing, is no .tflite file, or is truncated.
 
     Example:
 
@@ -160,9 +160,9 @@ def read_metadata(path):
     try:
         root = _find(content)
         if root is None:
-            raise UserError(f"{path} has no metadata: no class names and no normalization")
+            return None
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _parse(root, archive, path)
+            return _parse(root, archive)
     except _DAMAGED as error:
         raise UserError(f"{path} is damaged or incomplete") from error
 
@@ -171,10 +171,6 @@ def _describe(metadata, outputs):
     """The metadata as the schema has it: a dict is a table, a list a vector, an int an enumerated value."""
     labels = {"name": LABELS_FILE, "description": "names of the classes", "type": _TENSOR_AXIS_LABELS}
     recipe = {"name": RECIPE_FILE, "description": "how it was trained", "type": _DESCRIPTIONS}
-    normalization = {  # the schema's is of pixels from 0 to 255
-        "mean": 255 * np.array(metadata.mean, "float32"),
-        "std": 255 * np.array(metadata.std, "float32"),
-    }
     image = {
         "name": "image",
         "description": "RGB image, normalized as (pixel - mean) / std",
@@ -182,8 +178,14 @@ def _describe(metadata, outputs):
             "content_properties_type": _IMAGE_PROPERTIES,
             "content_properties": {"color_space": _RGB},
         },
-        "process_units": [{"options_type": _NORMALIZATION, "options": normalization}],
+        "process_units": [],
     }
+    if metadata.mean is not None:
+        normalization = {  # the schema's is of pixels from 0 to 255
+            "mean": 255 * np.array(metadata.mean, "float32"),
+            "std": 255 * np.array(metadata.std, "float32"),
+        }
+        image["process_units"] = [{"options_type": _NORMALIZATION, "options": normalization}]
 
     def output(tensor):
         if metadata.labels is not None and tensor.shape[-1] == len(metadata.labels):
@@ -237,15 +239,13 @@ def _find(content):
     return None
 
 
-def _parse(root, archive, path):
+def _parse(root, archive):
     graph = _tables(root, "subgraph_metadata")[0]
     image = _tables(graph, "input_tensor_metadata")[0]
     units = [
         unit for unit in _tables(image, "process_units") if _number(unit, "options_type") == _NORMALIZATION
     ]
-    if not units:
-        raise UserError(f"{path} does not say how its input is normalized")
-    normalization = _table(units[0], "options")
+    normalization = _table(units[0], "options") if units else None
     labels = [
         archive.read(_text(file, "name")).decode().splitlines()
         for output in _tables(graph, "output_tensor_metadata")
@@ -259,8 +259,8 @@ def _parse(root, archive, path):
         author=_text(root, "author"),
         license=_text(root, "license"),
         labels=tuple(labels[0]) if labels else None,
-        mean=_channels(normalization, "mean"),
-        std=_channels(normalization, "std"),
+        mean=_channels(normalization, "mean") if normalization else None,
+        std=_channels(normalization, "std") if normalization else None,
         recipe=archive.read(RECIPE_FILE).decode() if RECIPE_FILE in archive.namelist() else None,
     )
 
