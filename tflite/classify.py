@@ -1,0 +1,131 @@
+"""Says what a picture shows, with a .tflite file that tflite.convert wrote.
+
+    python -m tflite.classify IMAGE --model FILE.tflite
+
+Needs ai-edge-litert, numpy and pillow only, neither TensorFlow nor Keras: for a Raspberry Pi, for example.
+Class names and normalization are read from the file.
+"""
+
+import argparse
+import pathlib
+import sys
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+if not __package__:  # run as `python tflite/classify.py`: imports start at the root of the checkout
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+from recipes.errors import UserError, check_in_range, exit_code
+from tflite.interpreter import open_interpreter, predict
+from tflite.metadata import read_metadata
+
+# What Pillow raises on files that are no pictures, or damaged ones, and on huge ones.
+_NOT_READABLE = (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def read_image(path, height, width):
+    """Reads a picture as RGB pixels of a given size.
+
+    It is turned as its EXIF data say, a transparent one loses its transparency, and the whole picture is
+    stretched to the size, by triangular interpolation with antialiasing, as `recipes.data` does for training.
+
+    Args:
+        path: Path of a picture in any format that Pillow reads.
+        height: Height in pixels.
+        width: Width in pixels.
+
+    Returns:
+        A uint8 array (height, width, 3).
+
+    Raises:
+        UserError: If it is no picture, or damaged.
+
+    Example:
+
+    ```python
+    pixels = read_image("photo.jpg", 32, 32)
+    ```
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # Pillow's: corrupt EXIF, …
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16"):  # of which `convert` would cut off all that is above 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+            return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
+    except _NOT_READABLE as error:
+        raise UserError(
+            f"cannot read {path} as a picture: {getattr(error, 'strerror', None) or error}"
+        ) from error
+
+
+def classify(image, model):
+    """Probabilities of the classes that a model knows, for one picture.
+
+    Args:
+        image: Path of the picture.
+        model: Path of a .tflite file that takes one RGB image and gives a number for each class.
+
+    Returns:
+        Pairs of class name and probability, the most probable first.
+
+    Raises:
+        UserError: If one of the files is not what it should be.
+
+    Example:
+
+    ```python
+    for label, probability in classify("photo.jpg", "digits.tflite")[:5]:
+        print(label, probability)
+    ```
+    """
+    metadata = read_metadata(model)
+    if metadata is None or metadata.mean is None:
+        raise UserError(f"{model} does not say how its input is normalized: it has no metadata")
+    interpreter = open_interpreter(model)
+    height, width, classes = _sizes(interpreter, model)
+    labels = metadata.labels or tuple(f"class {index}" for index in range(classes))
+    if len(labels) != classes:
+        raise UserError(f"{model} has {classes} outputs and {len(labels)} class names")
+    mean, std = np.array([metadata.mean, metadata.std], "float32")
+    normalized = (read_image(image, height, width) / np.float32(255) - mean) / std
+    probabilities = predict(interpreter, normalized[None])[0]
+    return [
+        (labels[index], float(probabilities[index])) for index in np.argsort(-probabilities, kind="stable")
+    ]
+
+
+def _sizes(interpreter, model):
+    """Height and width of the image that a model takes, and the number of its classes."""
+    shapes = [
+        [tuple(tensor["shape"].tolist()) for tensor in tensors]
+        for tensors in (interpreter.get_input_details(), interpreter.get_output_details())
+    ]
+    match shapes:
+        case [[(1, height, width, 3)], [(1, classes)]]:
+            return height, width, classes
+    raise UserError(
+        f"{model} is no image classifier: expected an input of shape (1, height, width, 3) and an output of "
+        f"shape (1, classes). Received inputs {shapes[0]} and outputs {shapes[1]}"
+    )
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m tflite.classify", description="Says what a picture shows, with a .tflite file."
+    )
+    parser.add_argument("image", metavar="IMAGE", help="a picture: JPEG, PNG, …")
+    parser.add_argument("--model", metavar="FILE.tflite", required=True, help="what tflite.convert wrote")
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="N", help="classes to show (default: %(default)s)"
+    )
+    args = parser.parse_args(argv)
+
+    check_in_range("--top", args.top, least=1)
+    for label, probability in classify(args.image, args.model)[: args.top]:
+        print(f"{probability:7.2%}  {label}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
