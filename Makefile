@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: quickstart test test-slow check clean
+.PHONY: quickstart test test-slow check web clean
 
 quickstart: $(VENV)/.installed-tflite  ## Trains, folds, converts and runs a small network; five minutes.
 	$(BIN)/python -m tflite.quickstart --run-dir runs/quickstart
@@ -24,6 +24,13 @@ check: $(VENV)/.installed-test $(VENV)/.installed-check  ## Runs the linter, the
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 
+web: tflite/web/node_modules/.package-lock.json  ## Serves the page that classifies pictures in the browser.
+	$(PYTHON) -m http.server 8000 --bind 127.0.0.1 --directory tflite/web
+
+tflite/web/node_modules/.package-lock.json: tflite/web/package-lock.json
+	npm ci --prefix tflite/web --no-fund --no-audit
+	@touch $@
+
 clean:
 	rm -rf $(VENV)
 
@@ -33,11 +40,12 @@ $(BIN)/python:
 
 $(VENV)/.installed-tflite: $(BIN)/python setup.py constraints.txt
 	@echo "installing into $(VENV) (a few minutes the first time)"
-	$(PIP_INSTALL) -e '.[tflite]'
+	$(PIP_INSTALL) -e '.[compression]'
+	$(PIP_INSTALL) --no-deps tensorflow-model-optimization
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed-tflite
-	$(PIP_INSTALL) -e '.[tflite,test,$(BACKENDS)]'
+	$(PIP_INSTALL) -e '.[compression,test,$(BACKENDS)]'
 	@touch $@
 
 $(VENV)/.installed-check: $(VENV)/.installed-tflite

@@ -17,7 +17,10 @@ RECIPES = [
     "matplotlib>=3.9",
     "pillow",
 ]
-TFLITE = [*RECIPES, "ai-edge-litert>=2.3"]
+TFLITE = [*RECIPES, "ai-edge-litert>=2.3", "ai-edge-quantizer>=0.10"]
+# And tensorflow-model-optimization 0.8.1, which the Makefile installs without what it requires: its absl-py
+# is older than what others require, and the newer one does.
+COMPRESSION = [*TFLITE, "tf_keras>=2.21,<2.22", "dm-tree", "scipy", "six"]
 
 setup(
     name="sb_keras",
@@ -33,7 +36,8 @@ setup(
         "tensorflow": ["tensorflow>=2.21,<2.22"],
         "recipes": RECIPES,
         "tflite": TFLITE,
-        "test": ["pytest>=9", "pytest-xdist"],
+        "compression": COMPRESSION,
+        "test": ["pytest>=9", "pytest-xdist", "mediapipe>=1.2", "playwright>=1.65"],
         "jax": ["jax>=0.10"],
         "torch": ["torch>=2.13"],
         "check": ["ruff", "pyright[nodejs]"],

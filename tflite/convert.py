@@ -1,44 +1,61 @@
 """Converts a trained network to a TFLite file, with attention and normalization folded.
 
-python -m tflite.convert DIR --out FILE.tflite [--quantize float32] [--model final|best] [--overwrite]
+    python -m tflite.convert DIR --out FILE.tflite [--quantize int8] [--evaluate] [--overwrite]
+
+The file takes the pixels of an RGB image, from 0 to 255, and normalizes them itself. `--evaluate` compares
+it with the Keras model on the test images, and writes nothing if too much accuracy was lost.
 """
 
 import argparse
-import io
 import os
 import pathlib
 import sys
-import zipfile
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import sb_keras
-from recipes.errors import UserError, exit_code
+from recipes import data as data_sets
+from recipes.errors import UserError, check_in_range, exit_code
 from recipes.run_directory import RunDirectory
+from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
+from sb_keras.layers.affine import call_with
+from sb_keras.table import format_table
+from tflite.calibrate import calibration_images
+from tflite.gate import IMAGES_FOR_LAYERS, accuracies, report, worst_layers
+from tflite.metadata import Metadata, add_metadata
+from tflite.quantize import as_images, quantize_file, unsigned
 
-QUANTIZATIONS = ("float32",)
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "qat-int8")
+CALIBRATED = ("int8", "qat-int8")
 
 
-def convert(model, quantize="float32", calibration=None, labels=None):
+def convert(model, quantize="float32", calibration=None, labels=None, normalization=None):
     """Converts a network to a TFLite model that gives the same answers.
 
-    The network is folded first (`sb_keras.fold`). The result takes one image, preprocessed as for
-    training, has a signature `serving_default` whose input and output bear the names of the model's, and
-    needs no Flex operators.
+    The network is folded first (`sb_keras.fold`). The result takes one image, has a signature
+    `serving_default` whose input and output bear the names of the model's, and needs no Flex operators.
 
     Args:
         model: A functional Keras model with a known image size, on the TensorFlow backend.
-        quantize: `"float32"`.
-        calibration: Representative images for quantization; none are needed for float32.
+        quantize: `"float32"`; `"float16"` weights; `"dynamic"`: 8-bit weights; `"int8"`: 8-bit integers
+            throughout, input and output included; `"qat-int8"`: the same, after fine-tuning with it.
+        calibration: Representative images for the last two, preprocessed as for training: a float array
+            (n, height, width, channels) or an iterable of such batches. The others do not need them.
         labels: Names of the classes in the order of the outputs. They go into the file as `labels.txt`, in
             the zip archive at its end (`unzip -p model.tflite labels.txt`), where TFLite's tools look for it.
+        normalization: Mean and standard deviation of each channel, of pixels in [0, 1], that images were
+            normalized with for training. With them the result takes pixels from 0 to 255 and normalizes
+            them itself, and its integers are unsigned; without, it takes what `model` takes.
 
     Returns:
         The bytes of the .tflite file.
 
     Raises:
-        ValueError: If an argument is unknown, or the image size is unknown.
+        ValueError: If an argument is unknown or missing, the image size is unknown, or the model has
+            layers that cannot be quantized so.
 
     Example:
 
@@ -49,8 +66,6 @@ def convert(model, quantize="float32", calibration=None, labels=None):
     """
     if quantize not in QUANTIZATIONS:
         raise ValueError(f"`quantize` must be one of {QUANTIZATIONS}. Received: quantize={quantize!r}")
-    if calibration is not None:
-        raise ValueError(f"`calibration` must be None for quantize={quantize!r}, which needs none")
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"`convert` needs Keras's TensorFlow backend. Received: {keras.backend.backend()}")
     folded = sb_keras.fold(model)
@@ -60,28 +75,106 @@ def convert(model, quantize="float32", calibration=None, labels=None):
     classes = folded.outputs[0].shape[-1]
     if labels is not None and len(labels) != classes:
         raise ValueError(f"`labels` must name the model's {classes} classes. Received: {len(labels)} names")
-
-    image = tf.TensorSpec((1, *shapes[0][1:]), tf.float32, name=folded.inputs[0].name)
+    integers = quantize in CALIBRATED
+    images = as_images(calibration, shapes[0][1:]) if integers else None
+    if integers:
+        _check_fixed_kernels(folded)
     # Folding may take away the layer that an output is named after.
     names = [tensor._keras_history.operation.name for tensor in model.outputs]
+    if normalization is not None:
+        folded = normalizing(folded, *normalization)
+        images = to_pixels(images, *normalization) if integers else None
+
+    input_range = None if normalization is None else (0.0, 255.0)
+    if quantize == "qat-int8":
+        from tflite.compression import quantization_aware  # tf_keras and TFMOT take seconds to import
+
+        content = quantization_aware(folded, images, input_range=input_range)
+    else:
+        content = _float32(folded, names)
+        if quantize != "float32":
+            content = quantize_file(content, quantize, images, input_range)
+    if integers and normalization is not None:
+        content = unsigned(content)
+    if labels is not None:
+        content = add_metadata(content, Metadata(name=model.name, labels=tuple(labels)))
+    return content
+
+
+def _check_fixed_kernels(model):
+    for layer in model._flatten_layers():
+        if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D):
+            raise ValueError(
+                f"Layer '{layer.name}' is a dynamic convolution: it computes its kernel for every image, "
+                "and integers need one whose range is known. Expected: float32, float16 or dynamic"
+            )
+
+
+def to_pixels(images, mean, std):
+    """The pixels, 0 to 255, of images that were normalized with `mean` and `std`."""
+    return np.round(255 * (images * np.asarray(std, "float32") + np.asarray(mean, "float32")))
+
+
+def normalizing(model, mean, std):
+    """The same network behind (pixels / 255 − mean) / std, as a depthwise convolution.
+
+    It cannot go into the first convolution, whose zero padding stands for the mean color.
+    """
+    scale, shift = 1 / (255 * np.asarray(std)), -np.asarray(mean) / np.asarray(std)
+    layer = keras.layers.DepthwiseConv2D(1, data_format="channels_last", dtype="float32", name="normalized")
+
+    def behind(tensor):
+        is_input = isinstance(tensor._keras_history.operation, keras.layers.InputLayer)
+        return call_with(layer, tensor, scale.reshape(1, 1, -1, 1), shift) if is_input else tensor
+
+    def call(operation, *args, **kwargs):
+        return operation(*keras.tree.map_structure(behind, args), **kwargs)
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+
+
+def _float32(model, output_names):
+    """Converts a folded network."""
+    (source,) = model.inputs
+    image = tf.TensorSpec((1, *source.shape[1:]), tf.float32, name=source.name)
 
     @tf.function(input_signature=[image], autograph=False)
     def serve(image):
-        return dict(zip(names, keras.tree.flatten(folded(image)), strict=True))
+        return dict(zip(output_names, keras.tree.flatten(model(image)), strict=True))
 
     # The converter makes constants of the weights that it finds here.
-    tracked = tf.train.Checkpoint(weights=[weight.value for weight in folded.weights])
-    function = serve.get_concrete_function()
-    content = tf.lite.TFLiteConverter.from_concrete_functions([function], tracked).convert()
-    return content if labels is None else _with_file(content, "labels.txt", "\n".join(labels) + "\n")
+    tracked = tf.train.Checkpoint(weights=[weight.value for weight in model.weights])
+    return tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], tracked).convert()
 
 
-def _with_file(content, name, text):
-    """Appends a zip archive, as TFLite's tools do: the model is read from the front, the zip from the end."""
-    buffer = io.BytesIO(content)
-    with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(name), text)  # without a date: the same network, the same bytes
-    return buffer.getvalue()
+def describe(content, run, quantize="float32", author="", license=""):
+    """Gives a file that was converted with the run's normalization its metadata.
+
+    Args:
+        content: The bytes of the .tflite file.
+        run: The `recipes.run_directory.RunDirectory` that it comes from.
+        quantize: How it is quantized.
+        author: Who made it.
+        license: Under what terms it may be used.
+
+    Returns:
+        The bytes of the file with metadata.
+    """
+    recipe, result = run.recipe, run.result
+    model = recipe.model
+    metadata = Metadata(
+        name=recipe.name,
+        description=f"{model.builder} ×{model.width_multiplier:g}, {model.attention.kind} attention, "
+        f"{quantize}; trained on {recipe.data.name}",
+        version=sb_keras.__version__,
+        author=author,
+        license=license,
+        labels=tuple(result["classes"]) if result else None,
+        mean=(0.0, 0.0, 0.0),  # the file takes pixels
+        std=(1 / 255, 1 / 255, 1 / 255),
+        recipe=recipe.to_json(),
+    )
+    return add_metadata(content, metadata)
 
 
 def write_file(content, path):
@@ -97,28 +190,97 @@ def write_file(content, path):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
-        prog="python -m tflite.convert", description="Converts a trained run to a .tflite file."
+        prog="python -m tflite.convert", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("run_dir", metavar="DIR", help="a run directory that recipes.train wrote")
     parser.add_argument("--out", metavar="FILE.tflite", required=True)
     parser.add_argument("--quantize", choices=QUANTIZATIONS, default="float32", help="default: %(default)s")
     parser.add_argument("--model", choices=("final", "best"), default="final", help="default: %(default)s")
+    parser.add_argument(
+        "--calibration-images",
+        type=int,
+        default=500,
+        metavar="N",
+        help="training images (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--evaluate", action="store_true", help="compare with the Keras model on the test images"
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="evaluate on the first N test images only")
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="with --evaluate: write nothing if accuracy falls by more (default: %(default)s)",
+    )
+    parser.add_argument("--author", default="", help="goes into the file's metadata, like --license")
+    parser.add_argument("--license", default="")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.tflite if it exists")
     args = parser.parse_args(argv)
 
-    run = RunDirectory.existing(args.run_dir)
     out = pathlib.Path(args.out)
+    _check_arguments(args, out)
+    run = RunDirectory.existing(args.run_dir)
+    model = run.load_model(args.model)
+    recipe, data = run.recipe, run.recipe.data
+    calibrated = args.quantize in CALIBRATED
+    dataset: Any = data_sets.load(data) if calibrated or args.evaluate else None
+    if dataset:
+        data_sets.check_classes(dataset, model)
+    try:
+        if args.quantize == "qat-int8":
+            from tflite.compress import compressed  # fine-tunes by the recipe, on all training images
+
+            _check_fixed_kernels(model)
+            content, _ = compressed("qat", model, dataset, recipe, "int8")
+        else:
+            images = calibration_images(dataset, recipe, args.calibration_images) if calibrated else None
+            content = convert(model, args.quantize, images, normalization=(data.mean, data.std))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if args.evaluate and not _passes(model, content, dataset.test, data, args):
+        print(f"{out} was not written", file=sys.stderr)
+        return 1
+    content = describe(content, run, args.quantize, args.author, args.license)
+    write_file(content, out)
+    print(f"{out}: {len(content) / 1e6:.2f} MB, {args.quantize}")
+    return 0
+
+
+def _passes(model, content, test, data, args):
+    """Prints the three accuracies; whether the file keeps within `--max-drop` of the Keras model."""
+    test = test.select(slice(args.images))
+    images = np.concatenate([x.numpy() for x, _ in data_sets.evaluation_batches(test, data, 250)])
+    pixels = to_pixels(images, data.mean, data.std)
+    result = accuracies(model, content, images, pixels, test.labels, progress=sys.stderr.isatty())
+    drop = result["Keras"] - result["TFLite"]
+    print(
+        format_table(("model", "top-1 / %"), [(name, f"{value:.2f}") for name, value in result.items()], "<>")
+    )
+    print(f"{len(test)} test images; the file loses {drop:.2f} points, at most {args.max_drop:g} are allowed")
+    if drop <= args.max_drop:
+        return True
+    reference = convert(model, normalization=(data.mean, data.std))
+    layers = {layer.name for layer in sb_keras.fold(model).layers}
+    print("\nThe layers that depart most from the float32 file:")
+    print(report(worst_layers(layers, reference, content, pixels[:IMAGES_FOR_LAYERS])))
+    return False
+
+
+def _check_arguments(args, out):
+    check_in_range("--calibration-images", args.calibration_images, least=1)
+    check_in_range("--max-drop", args.max_drop, least=0.0)
+    if args.images is not None:
+        check_in_range("--images", args.images, least=1)
+        if not args.evaluate:
+            raise UserError("--images goes with --evaluate")
     if out.is_dir():
         raise UserError(f"{out} is a folder; --out takes the name of a file")
     if out.exists() and not args.overwrite:
         raise UserError(f"{out} exists; --overwrite replaces it")
     if not out.parent.is_dir():
         raise UserError(f"no such folder: {out.parent}")
-    model = run.load_model(args.model)
-    labels = run.result["classes"] if run.result else None
-    content = convert(model, args.quantize, labels=labels)
-    write_file(content, out)
-    print(f"{out}: {len(content) / 1e6:.2f} MB, {args.quantize}")
 
 
 if __name__ == "__main__":

@@ -8,16 +8,17 @@ RECIPE is a name, a recipe's JSON file, or a run directory; with the last, the K
 import argparse
 import pathlib
 import sys
-import zipfile
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from recipes import data as data_sets
 from recipes import registry
 from recipes.errors import UserError, check_in_range, exit_code
 from recipes.run_directory import RunDirectory
 from sb_keras.table import format_table
+from tflite.convert import to_pixels
+from tflite.interpreter import open_interpreter, predict
+from tflite.metadata import read_metadata
 
 
 def main(argv=None):
@@ -39,16 +40,17 @@ def main(argv=None):
     model = run.load_model(args.model) if run else None
     interpreter = open_interpreter(args.file, args.threads)
     dataset = data_sets.load(recipe.data)
-    labels = read_labels(args.file)
-    if labels is not None:
-        data_sets.check_class_names(dataset, labels)
+    metadata = read_metadata(args.file)
+    if metadata is not None and metadata.labels is not None:
+        data_sets.check_class_names(dataset, metadata.labels)
     test = dataset.test
     if args.images:
         test = test.select(slice(args.images))
     images = np.concatenate([x for x, _ in data_sets.evaluation_batches(test, recipe.data, 250)])
     _check_model(interpreter, images.shape[1:], len(dataset.classes), args.file)
 
-    outputs = predict(interpreter, images, progress=sys.stderr.isatty())
+    inputs = file_inputs(images, recipe.data, metadata)
+    outputs = predict(interpreter, inputs, progress=sys.stderr.isatty())
     rows = [("TFLite", f"{np.mean(outputs.argmax(-1) == test.labels):.4f}", "", "")]
     if model is not None:
         expected = model.predict(images, batch_size=250, verbose=0)
@@ -60,61 +62,26 @@ def main(argv=None):
     print(f"{len(images)} test images of {recipe.name}")
 
 
-def read_labels(path):
-    """The class names that `tflite.convert` put into a file; None where there are none."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        return (
-            archive.read("labels.txt").decode().splitlines() if "labels.txt" in archive.namelist() else None
-        )
-
-
-def open_interpreter(path, threads=1):
-    """A LiteRT interpreter for a file, ready to run.
-
-    Raises:
-        UserError: If the file is missing or LiteRT cannot load it.
-    """
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"no such file: {path}")
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"LiteRT cannot load {path}: {error}") from error
-    return interpreter
-
-
-def predict(interpreter, images, progress=False):
-    """Runs images one by one.
+def file_inputs(images, data, metadata):
+    """Images as a file takes them.
 
     Args:
-        interpreter: An interpreter with one float input and one float output.
-        images: Array (n, height, width, channels), preprocessed as for training.
-        progress: Whether to count the images on standard error.
-
-    Returns:
-        An array (n, classes).
+        images: Images normalized by `data`, (n, height, width, 3).
+        data: The recipe's `recipes.recipe.Data`.
+        metadata: The file's `tflite.metadata.Metadata`; None for none. If it does not say how
+            the input is normalized, the file takes what the Keras model takes.
     """
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    outputs = []
-    for count, image in enumerate(images, 1):
-        interpreter.set_tensor(source["index"], image[None])
-        interpreter.invoke()
-        outputs.append(interpreter.get_tensor(target["index"])[0])
-        if progress and (count % 100 == 0 or count == len(images)):
-            print(f"\r{count}/{len(images)}", end="", file=sys.stderr)
-    if progress:
-        print(file=sys.stderr)
-    return np.stack(outputs)
+    if metadata is None or metadata.mean is None:
+        return images
+    pixels = to_pixels(images, data.mean, data.std)
+    return (pixels / np.float32(255) - np.float32(metadata.mean)) / np.float32(metadata.std)
 
 
 def _check_model(interpreter, image_shape, classes, path):
     """Raises a `UserError` unless the model maps one such image to as many classes."""
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    received = [(each["dtype"].__name__, tuple(each["shape"].tolist())) for each in (*inputs, *outputs)]
-    expected = [("float32", (1, *image_shape)), ("float32", (1, classes))]
+    ends = (*interpreter.get_input_details(), *interpreter.get_output_details())
+    received = [tuple(tensor["shape"].tolist()) for tensor in ends]
+    expected = [(1, *image_shape), (1, classes)]
     if received != expected:
         raise UserError(f"{path} does not fit the recipe's data. Expected: {expected}. Received: {received}")
 

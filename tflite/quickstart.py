@@ -23,9 +23,11 @@ from recipes.errors import exit_code
 from recipes.run_directory import RunDirectory
 from recipes.train import train
 from sb_keras.table import format_table
-from tflite.convert import convert, write_file
-from tflite.evaluate import open_interpreter, predict
+from tflite.convert import convert, describe, write_file
+from tflite.evaluate import file_inputs
+from tflite.interpreter import open_interpreter, predict
 from tflite.latency import measure
+from tflite.metadata import read_metadata
 
 NETWORKS = {"static": "digits-mobilenetv2-static", "SB": "digits-mobilenetv2-sb"}
 HEAD = ("network", "Keras accuracy", "TFLite accuracy", "parameters", "file size / kB", "latency / ms")
@@ -85,7 +87,9 @@ def trained_run(folder, recipe):
 def converted_file(run):
     """The run's network as a .tflite file, with attention and normalization folded."""
     path = run.path.parent / f"{run.path.name}.tflite"
-    write_file(convert(run.load_model(), labels=run.result["classes"]), path)
+    data = run.recipe.data
+    content = convert(run.load_model(), normalization=(data.mean, data.std))
+    write_file(describe(content, run), path)
     return path
 
 
@@ -93,7 +97,8 @@ def tflite_accuracy(path, recipe):
     """The share of the test images that the .tflite file classifies rightly."""
     test = data_sets.load(recipe.data).test
     images = np.concatenate([x for x, _ in data_sets.evaluation_batches(test, recipe.data, 100)])
-    predicted = predict(open_interpreter(path), images).argmax(axis=-1)
+    inputs = file_inputs(images, recipe.data, read_metadata(path))
+    predicted = predict(open_interpreter(path), inputs).argmax(axis=-1)
     return float(np.mean(predicted == test.labels))
 
 

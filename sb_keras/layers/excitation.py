@@ -142,13 +142,13 @@ class ChannelAttention(keras.layers.Layer):
         """A(x) of shape `(batch, filters)`."""
         return keras.activations.get(self.gate)(self.excitation(inputs, training=training))
 
-    def fold_attention(self, inputs):
-        """A(x) in stock layers, of shape `(batch, 1, 1, filters)`."""
+    def fold_attention(self, inputs, gate, slope=1.0):
+        """gate(slope · F(x)) in stock layers, of shape `(batch, 1, 1, filters)`."""
         squeeze_kernel, squeeze_bias, excite_kernel, excite_bias = self.excitation.folded_weights()
         if self.pools:
             inputs = average_pooling(f"{self.name}_pool")(inputs)
         x = self._fold_dense(inputs, squeeze_kernel, squeeze_bias, "relu", "squeeze")
-        return self._fold_dense(x, excite_kernel, excite_bias, self.gate, "excite")
+        return self._fold_dense(x, slope * excite_kernel, slope * excite_bias, gate, "excite")
 
     def _fold_dense(self, x, kernel, bias, activation, name):
         dense = keras.layers.Conv2D(

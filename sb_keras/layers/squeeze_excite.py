@@ -51,4 +51,4 @@ class SqueezeExcite(ChannelAttention):
         """The same function in stock layers."""
         trunk, inputs = inputs
         multiply = keras.layers.Multiply(dtype="float32", name=self.name)
-        return multiply([trunk, self.fold_attention(inputs)])
+        return multiply([trunk, self.fold_attention(inputs, self.gate)])

@@ -4,7 +4,9 @@ import pytest
 
 from recipes.errors import exit_code
 from tflite.convert import convert
-from tflite.evaluate import main, open_interpreter, predict, read_labels
+from tflite.evaluate import main
+from tflite.interpreter import open_interpreter, predict
+from tflite.metadata import Metadata, add_metadata
 
 COUNT = 50
 
@@ -75,8 +77,8 @@ def test_without_a_run_there_is_nothing_to_compare(files, digits, capsys):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("large", [], "Expected: [('float32', (1, 32, 32, 3)), ('float32', (1, 10))]. Received"),
-        ("three", [], "('float32', (1, 3))]"),
+        ("large", [], "Expected: [(1, 32, 32, 3), (1, 10)]. Received"),
+        ("three", [], "Received: [(1, 32, 32, 3), (1, 3)]"),
         ("text", [], "LiteRT cannot load"),
         ("missing", [], "no such file"),
         ("same", ["--threads", 0], "--threads must be at least 1"),
@@ -104,7 +106,21 @@ def test_class_names_of_the_file_must_be_those_of_the_data(run, files, capsys):
     names = [f"class {i}" for i in range(10)]
     file = files / "names.tflite"
     file.write_bytes(convert(run.load_model(), labels=names))
-    assert read_labels(file) == names
-    assert read_labels(files / "same.tflite") is None
     assert command(file, run.path) == 2
     assert "trained with the classes class 0, class 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_files_that_take_pixels(run, digits, tmp_path, capsys, quantization):
+    """What the file takes is read from it, and its integers are understood."""
+    path, data, images = tmp_path / "pixels.tflite", run.recipe.data, digits[0][:COUNT]
+    content = convert(run.load_model(), quantization, images, normalization=(data.mean, data.std))
+    pixels = Metadata(name="pixels", mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
+    path.write_bytes(add_metadata(content, pixels))
+    assert command(path, run.path, "--images", COUNT) == 0
+    rows, _ = printed_rows(capsys)
+    if quantization == "float32":
+        assert rows["TFLite"][:2] == [rows["Keras"][0], "1.0000"]
+        assert float(rows["TFLite"][2]) < 1e-5
+    else:
+        assert float(rows["TFLite"][1]) > 0.9

@@ -1,0 +1,137 @@
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from sb_keras import Attention
+from tflite.convert import convert, to_pixels
+from tflite.delegation import find_delegation
+from tflite.interpreter import dequantized, predict, quantized
+from tflite.quantize import as_images
+
+# What may be lost, of the largest output. Half precision has 11 bits, so 2^-11 in each of some ten layers;
+# eight bits are 2^-9 in each weight and activation of some forty operators, which add up at random.
+TOLERANCES = {"float16": 0.005, "dynamic": 0.05, "int8": 0.08}
+KINDS = {kind: Attention(kind) for kind in ("static", "se-block", "se", "sb")}
+MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+
+
+def opened(content):
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+@pytest.fixture
+def trained(two_blocks, randomize, ten_images):
+    def trained(kind):
+        model = two_blocks(KINDS[kind])
+        randomize(model, ten_images)
+        return model
+
+    return trained
+
+
+@pytest.mark.parametrize("quantization", TOLERANCES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_close_to_keras(trained, kind, quantization, ten_images):
+    model = trained(kind)
+    expected = model.predict(ten_images, verbose=0)
+    interpreter = opened(convert(model, quantization, ten_images))
+    error = np.abs(predict(interpreter, ten_images) - expected).max() / np.abs(expected).max()
+    assert error < TOLERANCES[quantization]
+    assert find_delegation(interpreter).left_out == ()
+
+
+def test_types_of_the_tensors(trained, ten_images):
+    model = trained("sb")
+    for normalization, dtype in ((None, np.int8), ((MEAN, STD), np.uint8)):
+        interpreter = opened(convert(model, "int8", ten_images, normalization=normalization))
+        ends = (*interpreter.get_input_details(), *interpreter.get_output_details())
+        assert [tensor["dtype"] for tensor in ends] == [dtype, dtype]
+        weights = [tensor for tensor in interpreter.get_tensor_details() if len(tensor["shape"]) == 4]
+        assert {tensor["dtype"] for tensor in weights} <= {np.int8, dtype}
+
+
+def test_sigmoids_for_tanh(trained):
+    """λ tanh(z) as 2λ σ(2z) − λ: the float file agrees in test_convert.py, and has no tanh."""
+    names = {each["op_name"] for each in opened(convert(trained("sb")))._get_ops_details()}
+    assert "LOGISTIC" in names
+    assert "TANH" not in names
+
+
+@pytest.mark.parametrize("quantization", ["float32", "float16", "int8"])
+def test_pixels(trained, quantization, rng):
+    """With a normalization, the file of a network takes pixels, and gives what the network gives."""
+    pixels = rng.integers(0, 256, size=(10, 32, 32, 3)).astype("float32")
+    images = ((pixels / 255 - MEAN) / STD).astype("float32")
+    model = trained("sb")
+    content = convert(model, quantization, images, normalization=(MEAN, STD))
+    interpreter = opened(content)
+    expected = model.predict(images, verbose=0)
+    tolerance = TOLERANCES.get(quantization, 1e-4) * np.abs(expected).max()
+    np.testing.assert_allclose(predict(interpreter, pixels), expected, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(to_pixels(images, MEAN, STD), pixels)
+    if quantization == "int8":  # a pixel is its own quantized value
+        assert interpreter.get_input_details()[0]["quantization"] == (1.0, 0)
+
+
+def test_unsigned_file_has_the_same_answers(trained, ten_images):
+    model = trained("static")
+    normalization = ((0.5, 0.5, 0.5), (1 / 255, 1 / 255, 1 / 255))
+    pixels = to_pixels(ten_images, *normalization)
+    signed = opened(convert(model, "int8", ten_images))
+    expected = predict(signed, ten_images)
+    actual = predict(opened(convert(model, "int8", ten_images, normalization=normalization)), pixels)
+    np.testing.assert_allclose(actual, expected, atol=0.08 * np.abs(expected).max())
+
+
+def test_smaller_files(rng):
+    model = keras.Sequential([keras.Input((8, 8, 3)), *(keras.layers.Conv2D(64, 3) for _ in range(3))])
+    images = rng.normal(size=(10, 8, 8, 3)).astype("float32")
+    sizes = {q: len(convert(model, q, images)) for q in ("float32", "float16", "dynamic", "int8")}
+    weights = 4 * model.count_params()
+    # The rest of a file does not shrink, and every channel gets a scale and a zero point.
+    assert sizes["float32"] - sizes["float16"] == pytest.approx(weights / 2, rel=0.02)
+    assert sizes["float32"] - sizes["dynamic"] == pytest.approx(weights * 3 / 4, rel=0.04)
+    assert sizes["float32"] - sizes["int8"] == pytest.approx(weights * 3 / 4, rel=0.04)
+
+
+def test_values_in_integers():
+    tensor = {"dtype": np.int8, "quantization": (0.5, -3)}
+    values = np.array([-100.0, -0.3, 0.0, 0.2, 0.26, 1.0, 100.0], "float32")
+    expected = np.array([-128, -4, -3, -3, -2, -1, 127], "int8")
+    np.testing.assert_array_equal(quantized(values, tensor), expected)
+    np.testing.assert_array_equal(dequantized(expected, tensor), [-62.5, -0.5, 0, 0, 0.5, 1, 65])
+    as_float = {"dtype": np.float32, "quantization": (0.0, 0)}
+    np.testing.assert_array_equal(dequantized(quantized(values, as_float), as_float), values)
+
+
+def batches():
+    yield np.zeros((2, 8, 8, 3), "float32")
+    yield np.ones((1, 8, 8, 3), "float64")
+
+
+def test_calibration_in_batches():
+    images = as_images(batches(), (8, 8, 3))
+    assert (images.shape, images.dtype) == ((3, 8, 8, 3), np.float32)
+    assert images.mean() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        (None, "`calibration` must hold representative images, preprocessed as for training"),
+        (np.zeros((0, 8, 8, 3)), r"float images of shape \(n, 8, 8, 3\).* Received no images"),
+        ([], "Received no images"),
+        (np.zeros((2, 9, 8, 3)), r"Received: float64 of shape \(2, 9, 8, 3\)"),
+        (np.zeros((8, 8, 3)), r"Received: float64 of shape \(8, 8, 3\)"),
+        (np.zeros((2, 8, 8, 3), "uint8"), r"Received: uint8 of shape"),
+        (np.full((2, 8, 8, 3), np.nan), "Received images with NaN"),
+    ],
+)
+@pytest.mark.parametrize("quantization", ["int8", "qat-int8"])
+def test_wrong_calibration(quantization, calibration, message):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match=message):
+        convert(model, quantization, calibration)

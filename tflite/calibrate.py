@@ -1,0 +1,24 @@
+"""Representative images for quantization, from the training split of a recipe."""
+
+import numpy as np
+
+from recipes import data as data_sets
+
+IMAGES = 500
+
+
+def calibration_images(dataset, recipe, images=IMAGES):
+    """Draws images from the training split, preprocessed as for training but not augmented.
+
+    Args:
+        dataset: The recipe's data, as `recipes.data.load` returns them.
+        recipe: The recipe; its seed decides the draw.
+        images: How many, at most.
+
+    Returns:
+        A float32 array (n, height, width, 3).
+    """
+    generator = np.random.default_rng(recipe.seed)
+    chosen = generator.permutation(len(dataset.train))[:images]
+    batches = data_sets.evaluation_batches(dataset.train.select(np.sort(chosen)), recipe.data, 100)
+    return np.concatenate([x.numpy() for x, _ in batches])

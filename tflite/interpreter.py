@@ -1,0 +1,71 @@
+"""A .tflite file as a function from float images to float outputs, whatever its tensors hold."""
+
+import pathlib
+import sys
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from recipes.errors import UserError
+
+
+def open_interpreter(path, threads=1):
+    """A LiteRT interpreter for a file, ready to run.
+
+    Raises:
+        UserError: If the file is missing or LiteRT cannot load it.
+    """
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"no such file: {path}")
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"LiteRT cannot load {path}: {' '.join(str(error).split())}") from error
+    return interpreter
+
+
+def predict(interpreter, images, progress=False):
+    """Runs images one by one.
+
+    Args:
+        interpreter: An interpreter with one input and one output, of float32 or of quantized integers.
+        images: Float array (n, height, width, channels), preprocessed as for training.
+        progress: Whether to count the images on standard error.
+
+    Returns:
+        A float array (n, classes).
+    """
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    outputs = []
+    for count, image in enumerate(images, 1):
+        interpreter.set_tensor(source["index"], quantized(image[None], source))
+        interpreter.invoke()
+        outputs.append(dequantized(interpreter.get_tensor(target["index"])[0], target))
+        if progress and (count % 100 == 0 or count == len(images)):
+            print(f"\r{count}/{len(images)}", end="", file=sys.stderr)
+    if progress:
+        print(file=sys.stderr)
+    return np.stack(outputs)
+
+
+def quantized(values, tensor):
+    """Float values as a tensor holds them: round(values / scale) + zero point, or as they are in floats.
+
+    Args:
+        values: Float array.
+        tensor: The tensor's details, as LiteRT's interpreter lists them.
+    """
+    dtype, (scale, zero_point) = tensor["dtype"], tensor["quantization"]
+    if np.issubdtype(dtype, np.floating):
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+
+def dequantized(values, tensor):
+    """What a tensor's values stand for, as float32; see `quantized`."""
+    scale, zero_point = tensor["quantization"]
+    if np.issubdtype(tensor["dtype"], np.floating):
+        return values.astype("float32")
+    return (values.astype("float32") - zero_point) * np.float32(scale)

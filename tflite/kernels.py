@@ -1,0 +1,85 @@
+"""The kernels inside a .tflite file, and how far they are pruned or clustered."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+_WITH_KERNEL = {
+    schema.BuiltinOperator.CONV_2D,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D,
+    schema.BuiltinOperator.FULLY_CONNECTED,
+}
+_DTYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT8: np.int8,
+}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel of one convolution or fully connected layer.
+
+    Attributes:
+        layer: The layer's name.
+        shape: (filters, height, width, channels), (1, height, width, filters) where it is depthwise,
+            (outputs, inputs) where it is fully connected.
+        weights: How many.
+        zeros: How many of them are 0.
+        distinct: How many different values there are; at most 255 in 8 bits, whatever the scales.
+    """
+
+    layer: str
+    shape: tuple[int, ...]
+    weights: int
+    zeros: int
+    distinct: int
+
+
+def find_kernels(content, layers):
+    """Reads the kernels of a .tflite file.
+
+    Args:
+        content: The bytes of the file.
+        layers: Names of the network's layers that have kernels.
+
+    Returns:
+        A list of `Kernel`, in the file's order. A kernel that no layer is found for bears its tensor's name.
+
+    Example:
+
+    ```python
+    folded = sb_keras.fold(model)
+    kernels = find_kernels(convert(folded), {layer.name for layer in folded.layers})
+    print({kernel.layer: kernel.zeros / kernel.weights for kernel in kernels})
+    ```
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    (graph,) = model.subgraphs
+    writers = {operator.outputs[0]: operator for operator in graph.operators}
+    found = []
+    for operator in graph.operators:
+        if model.operatorCodes[operator.opcodeIndex].builtinCode not in _WITH_KERNEL:
+            continue
+        index = operator.inputs[1]
+        while index in writers:  # float16 weights pass a DEQUANTIZE
+            index = writers[index].inputs[0]
+        tensor = graph.tensors[index]
+        values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), _DTYPES[tensor.type])
+        name = _layer(graph.tensors[operator.outputs[0]].name.decode(), layers)
+        zeros, distinct = int(np.sum(values == 0)), len(np.unique(values))
+        found.append(Kernel(name, tuple(map(int, tensor.shape)), values.size, zeros, distinct))
+    return found
+
+
+def _layer(tensor_name, layers):
+    """The one of `layers` that a tensor's name speaks of, as `net/conv_relu_1/Relu;net/conv_1/BiasAdd`."""
+    parts = [part.removeprefix("quant_") for part in re.split("[/;]", tensor_name)]
+    # A network that is traced again has other names.
+    for candidate in (*parts, *(re.sub(r"_\d+$", "", part) for part in parts)):
+        if candidate in layers:
+            return candidate
+    return tensor_name.partition(";")[0]

@@ -1,0 +1,194 @@
+"""Post-training quantization: a float32 .tflite model with smaller numbers in it.
+
+The quantizer is LiteRT's own, ai-edge-quantizer, which works on the converted file, whatever it was
+converted from; README.md in this folder compares it with TensorFlow's.
+"""
+
+import contextlib
+import copy
+import io
+import warnings
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
+from ai_edge_quantizer import qtyping
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
+from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
+from ai_edge_quantizer.quantizer import Quantizer
+from ai_edge_quantizer.recipe_manager import RecipeManager
+from ai_edge_quantizer.utils import qsv_utils
+
+ALL = qtyping.TFLOperationName.ALL_SUPPORTED
+DEPTHWISE = qtyping.TFLOperationName.DEPTHWISE_CONV_2D
+SIGNATURE = "serving_default"
+_WITH_KERNEL = (
+    schema.BuiltinOperator.CONV_2D,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D,
+    schema.BuiltinOperator.FULLY_CONNECTED,
+)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps back progress bars, and LiteRT's warning that it keeps all tensors."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@_quiet()
+def quantize_file(content, quantization, images=None, input_range=None):
+    """Quantizes a float32 .tflite model.
+
+    - `"float16"`: the weights are stored in half precision and computed with in single.
+    - `"dynamic"`: the weights of convolutions and fully connected layers are stored in 8 bits, a scale a
+      channel; their inputs are quantized as they come. Depthwise kernels, few numbers, stay in float32.
+    - `"int8"`: so are all weights and activations, an activation by the range that it
+      has on the images; input and output are 8-bit integers too.
+
+    Args:
+        content: The bytes of a model with the signature `serving_default` and one input.
+        quantization: `"float16"`, `"dynamic"` or `"int8"`.
+        images: Representative inputs for int8, float32 of shape (n, height, width, 3).
+        input_range: The least and the largest value of the input; None for those that `images` have.
+
+    Returns:
+        The bytes of the quantized model.
+    """
+    manager, ranges = RecipeManager(), None
+    if quantization == "float16":
+        weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+        config = qtyping.OpQuantizationConfig(
+            weight_tensor_config=weights,
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        )
+        manager.add_quantization_config(".*", ALL, config, AlgorithmName.FLOAT_CASTING)
+    elif quantization == "dynamic":
+        manager.add_dynamic_config(".*", ALL, num_bits=8)
+        # XNNPACK has no kernel for these.
+        manager.add_quantization_config(".*", DEPTHWISE, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    else:
+        manager.add_static_config(".*", ALL, activation_num_bits=8, weight_num_bits=8)
+        ranges = _ranges(manager, content, images, input_range)
+    quantizer = Quantizer(content, manager.get_quantization_recipe())
+    return bytes(quantizer.quantize(ranges, enable_progress_report=False).quantized_model)
+
+
+def _ranges(manager, content, images, input_range):
+    """The range of every activation on the images, by its tensor's name."""
+    runner = Interpreter(model_content=content).get_signature_runner(SIGNATURE)
+    (name,) = runner.get_input_details()
+    calibrator = Calibrator(
+        content, 2, CalibrationMode.CALIBRATION_PROFILER_BASED, qsv_update_func=qsv_utils.min_max_update
+    )
+    calibrator.calibrate({SIGNATURE: [{name: image[None]} for image in images]}, manager)
+    ranges = calibrator.get_model_qsvs()
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    (graph,) = model.subgraphs
+    names = [tensor.name.decode() for tensor in graph.tensors]
+    if input_range is not None:
+        low, high = input_range
+        ranges[names[graph.inputs[0]]] = {"min": np.array([low]), "max": np.array([high])}
+    for operator in graph.operators:
+        code, output = model.operatorCodes[operator.opcodeIndex].builtinCode, names[operator.outputs[0]]
+        inputs = [names[tensor] for tensor in operator.inputs if tensor >= 0]
+        if code == schema.BuiltinOperator.ADD:
+            for term in set(inputs) & set(ranges):
+                _widen(ranges, term, _span(ranges[output]) / 500)
+        elif code in _WITH_KERNEL:
+            kernel = model.buffers[graph.tensors[operator.inputs[1]].buffer].data.view("float32")
+            _widen(ranges, output, _span(ranges[inputs[0]]) * np.abs(kernel).max() / 127 / 200)
+    return ranges
+
+
+def _span(values):
+    return (values["max"] - values["min"]).item()
+
+
+def _widen(ranges, name, least):
+    """Makes a range at least so large.
+
+    XNNPACK leaves out a sum if a term's scale is below a 1024th of its own, and refuses a convolution if
+    the product of its input's and kernel's scales is 256 times its output's, for example where no channel
+    is ever active. Against what such tensors join, a coarser scale loses nothing.
+    """
+    missing = max(0.0, least - _span(ranges[name]))
+    ranges[name] = {"min": ranges[name]["min"] - missing / 2, "max": ranges[name]["max"] + missing / 2}
+
+
+def as_images(calibration, image_shape):
+    """Representative images as one array.
+
+    Args:
+        calibration: A float array (n, height, width, channels), preprocessed as for training, or an
+            iterable of such batches.
+        image_shape: The model's (height, width, channels).
+
+    Returns:
+        A float32 array (n, height, width, channels).
+
+    Raises:
+        ValueError: If there are no images, or they are of another shape or type, or not finite.
+    """
+    if calibration is None:
+        raise ValueError("`calibration` must hold representative images, preprocessed as for training")
+    expected = f"float images of shape (n, {', '.join(map(str, image_shape))})"
+    batches = [calibration] if hasattr(calibration, "shape") else list(calibration)
+    arrays = [np.asarray(batch) for batch in batches]
+    for array in arrays:
+        if not np.issubdtype(array.dtype, np.floating) or array.shape[1:] != tuple(image_shape):
+            raise ValueError(
+                f"`calibration` must be {expected}, or batches of them. "
+                f"Received: {array.dtype} of shape {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError("`calibration` must be finite. Received images with NaN or infinity")
+    if not sum(map(len, arrays)):
+        raise ValueError(f"`calibration` must be {expected}. Received no images")
+    return np.concatenate(arrays).astype("float32")
+
+
+def unsigned(content):
+    """Gives an int8 model an unsigned input and output, as cameras and MediaPipe have them: x + 128.
+
+    Args:
+        content: The bytes of a model with one int8 input and one int8 output.
+
+    Returns:
+        The bytes of the same model behind and before one `QUANTIZE` operator each, which adds 128.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    (graph,), (signature,) = model.subgraphs, model.signatureDefs
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
+    code.version = 2  # between signed and unsigned integers
+    model.operatorCodes.append(code)
+
+    def add_unsigned(tensor):
+        """A tensor beside `tensor`, in whose place the signature then has it; its index."""
+        twin = copy.deepcopy(graph.tensors[tensor])
+        twin.type = schema.TensorType.UINT8
+        twin.name = graph.tensors[tensor].name
+        twin.quantization.zeroPoint = twin.quantization.zeroPoint + 128
+        graph.tensors[tensor].name += b"_int8"
+        graph.tensors.append(twin)
+        for entry in (*signature.inputs, *signature.outputs):
+            if entry.tensorIndex == tensor:
+                entry.tensorIndex = len(graph.tensors) - 1
+        return len(graph.tensors) - 1
+
+    def requantize(source, target):
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(model.operatorCodes) - 1
+        operator.inputs, operator.outputs = np.array([source]), np.array([target])
+        return operator
+
+    (first,), (last,) = graph.inputs, graph.outputs
+    graph.inputs, graph.outputs = np.array([add_unsigned(first)]), np.array([add_unsigned(last)])
+    graph.operators.insert(0, requantize(graph.inputs[0], first))
+    graph.operators.append(requantize(last, graph.outputs[0]))
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
