@@ -1,6 +1,7 @@
 """What quantization costs: top-1 of the Keras model, the folded one and the file, and the worst layers."""
 
 import re
+import warnings
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -68,7 +69,9 @@ def report(rows):
 
 def _activations(content, layers, pixels):
     """For every layer that can be found in a file its outputs, as floats."""
-    interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+        interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     (source,) = interpreter.get_input_details()
     tensors = {}
