@@ -77,8 +77,10 @@ def _activations(content, layers, pixels):
     tensors = {}
     for tensor in interpreter.get_tensor_details():
         for part in re.split("[/;]", tensor["name"]):
-            if part.removeprefix("quant_") in layers:
-                tensors[part.removeprefix("quant_")] = tensor  # the last one is the layer's output
+            # A network that is traced again has other names: `conv_1` for `conv`.
+            for name in (part, re.sub(r"_\d+$", "", part)):
+                if name in layers:
+                    tensors[name] = tensor  # the last one is the layer's output
     values = {name: [] for name in tensors}
     for image in pixels:
         interpreter.set_tensor(source["index"], quantized(image[None], source))
