@@ -62,9 +62,10 @@ def main(argv=None):
     data_sets.check_classes(dataset, model)
 
     content, what = compressed(args.method, model, dataset, recipe, args.quantize or "float32")
-    write_file(describe(content, run, what), out)
+    content = describe(content, run, what)
+    write_file(content, out)
 
-    reference = convert(model, normalization=(recipe.data.mean, recipe.data.std))
+    reference = describe(convert(model, normalization=(recipe.data.mean, recipe.data.std)), run)
     rows = compare({"float32": reference, args.method: content}, dataset.test, recipe.data)
     layers = layer_table(content, model)
     printed = [

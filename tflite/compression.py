@@ -132,7 +132,7 @@ def _prepared(batches, compression):
     """Batches of images without labels for all epochs, and their number."""
     if hasattr(batches, "shape"):
         images = tf.data.Dataset.from_tensor_slices(tf.cast(batches, tf.float32))
-        batches = images.shuffle(len(batches), seed=0).batch(BATCH_SIZE)
+        batches = images.shuffle(len(batches) or 1, seed=0).batch(BATCH_SIZE)
     batches = batches.map(lambda images, *labels: images)
     if compression.steps_per_epoch is not None:
         batches = batches.take(compression.steps_per_epoch)
@@ -174,13 +174,17 @@ def _fit(student, teacher, batches, steps, learning_rate, progress=None, callbac
         optimizer=tf_keras.optimizers.Adam(decay), loss=[_loss(tensor) for tensor in teacher.outputs]
     )
     student.optimizer.build(student.trainable_variables)  # a step that creates variables is traced twice
-    targets = batches.map(lambda images: (images, teacher(images, training=False)))
+
+    def with_targets(images):
+        targets = teacher(images, training=False)
+        return images, tuple(targets) if isinstance(targets, list) else targets  # a list would be stacked
+
     if progress is not None:
         report = tf_keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda step, logs: progress(step + 1, steps)
         )
         callbacks = [*callbacks, report]
-    history = student.fit(targets.prefetch(2), callbacks=list(callbacks), verbose=0).history
+    history = student.fit(batches.map(with_targets).prefetch(2), callbacks=list(callbacks), verbose=0).history
     if not math.isfinite(history["loss"][-1]):
         raise UserError("fine-tuning diverged; try a smaller compression.learning_rate")
 

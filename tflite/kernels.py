@@ -44,10 +44,11 @@ def find_kernels(content, layers):
 
     Args:
         content: The bytes of the file.
-        layers: Names of the network's layers that have kernels.
+        layers: The set of the names of the network's layers that have kernels.
 
     Returns:
-        A list of `Kernel`, in the file's order. A kernel that no layer is found for bears its tensor's name.
+        A list of `Kernel`, in the file's order. One that no layer is found for bears a part of its tensor's
+        name.
 
     Example:
 
@@ -60,26 +61,27 @@ def find_kernels(content, layers):
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     (graph,) = model.subgraphs
     writers = {operator.outputs[0]: operator for operator in graph.operators}
-    found = []
+    tensors = []
     for operator in graph.operators:
-        if model.operatorCodes[operator.opcodeIndex].builtinCode not in _WITH_KERNEL:
-            continue
-        index = operator.inputs[1]
-        while index in writers:  # float16 weights pass a DEQUANTIZE
-            index = writers[index].inputs[0]
-        tensor = graph.tensors[index]
+        if model.operatorCodes[operator.opcodeIndex].builtinCode in _WITH_KERNEL:
+            index = operator.inputs[1]
+            while index in writers:  # float16 weights pass a DEQUANTIZE
+                index = writers[index].inputs[0]
+            tensors.append(graph.tensors[index])
+
+    found = []
+    for tensor, layer in zip(
+        tensors, _layers([tensor.name.decode() for tensor in tensors], layers), strict=True
+    ):
         values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), _DTYPES[tensor.type])
-        name = _layer(graph.tensors[operator.outputs[0]].name.decode(), layers)
         zeros, distinct = int(np.sum(values == 0)), len(np.unique(values))
-        found.append(Kernel(name, tuple(map(int, tensor.shape)), values.size, zeros, distinct))
+        found.append(Kernel(layer, tuple(map(int, tensor.shape)), values.size, zeros, distinct))
     return found
 
 
-def _layer(tensor_name, layers):
-    """The one of `layers` that a tensor's name speaks of, as `net/conv_relu_1/Relu;net/conv_1/BiasAdd`."""
-    parts = [part.removeprefix("quant_") for part in re.split("[/;]", tensor_name)]
-    # A network that is traced again has other names.
-    for candidate in (*parts, *(re.sub(r"_\d+$", "", part) for part in parts)):
-        if candidate in layers:
-            return candidate
-    return tensor_name.partition(";")[0]
+def _layers(tensor_names, layers):
+    """The layers of kernels with names such as `net/quant_conv/Conv2D` or `net_1/conv_1/convolution`."""
+    scopes = [name.partition(";")[0].split("/")[-2].removeprefix("quant_") for name in tensor_names]
+    # Keras numbers the names of layers that are called again.
+    once = [re.sub(r"_\d+$", "", scope) for scope in scopes]
+    return max(scopes, once, key=lambda names: len(layers.intersection(names)))

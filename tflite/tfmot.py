@@ -5,6 +5,7 @@ TFMOT works on tf_keras only. To have it everywhere, it sets TF_USE_LEGACY_KERAS
 """
 
 import os
+import warnings
 
 import tensorflow as tf
 
@@ -17,7 +18,9 @@ def _import_tfmot():
     tf.keras.layers  # noqa: B018 (its first use, which makes it Keras 3)
     before = os.environ.get(_SWITCH)
     try:
-        import tensorflow_model_optimization
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it compares versions with distutils
+            import tensorflow_model_optimization
         import tf_keras
     except ImportError as error:
         raise UserError(
