@@ -91,7 +91,7 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
 
         content = quantization_aware(folded, images, input_range=input_range)
     else:
-        content = _float32(folded, names)
+        content = float_file(folded, names)
         if quantize != "float32":
             content = quantize_file(content, quantize, images, input_range)
     if integers and normalization is not None:
@@ -133,8 +133,8 @@ def normalizing(model, mean, std):
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
-def _float32(model, output_names):
-    """Converts a folded network."""
+def float_file(model, output_names):
+    """Converts a network, folded or not, to the bytes of a float32 .tflite file with named outputs."""
     (source,) = model.inputs
     image = tf.TensorSpec((1, *source.shape[1:]), tf.float32, name=source.name)
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from recipes.errors import UserError
 from sb_keras.tf_keras_bridge import to_tf_keras
+from tflite.quantize import without_idle_clamps
 from tflite.tfmot import tf_keras, tfmot
 
 CALIBRATION_BATCHES = 20
@@ -101,7 +102,7 @@ def to_integers(model, input_name, output_names):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], tracked)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter.convert()
+    return without_idle_clamps(converter.convert())
 
 
 class Rounding(tfmot.quantization.keras.QuantizeConfig):

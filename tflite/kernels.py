@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
+
+from tflite import model_file
 
 _WITH_KERNEL = {
     schema.BuiltinOperator.CONV_2D,
@@ -58,7 +59,7 @@ def find_kernels(content, layers):
     print({kernel.layer: kernel.zeros / kernel.weights for kernel in kernels})
     ```
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = model_file.read(content)
     (graph,) = model.subgraphs
     writers = {operator.outputs[0]: operator for operator in graph.operators}
     tensors = []

@@ -20,11 +20,11 @@ from flatbuffers.number_types import Float32Flags, Uint8Flags, UOffsetTFlags
 from flatbuffers.table import Table
 
 from recipes.errors import UserError
+from tflite import model_file
 
 LABELS_FILE = "labels.txt"
 RECIPE_FILE = "recipe.json"
 
-_MODEL_IDENTIFIER = b"TFL3"
 _IDENTIFIER = b"M001"
 _ENTRY = b"TFLITE_METADATA"
 # The number of each field in its table, from the schema; the same names have the same number in all of them.
@@ -113,17 +113,15 @@ def add_metadata(content, metadata):
     for label in metadata.labels or ():
         if label.splitlines() != [label]:
             raise UserError(f"a class name must be one line of text. Received: {label!r}")
-    model = schema.ModelT.InitFromPackedBuf(bytearray(content))
+    model = model_file.read(content)
     (graph,) = model.subgraphs
     description = flatbuffers.Builder()
     tree = _describe(metadata, [graph.tensors[output] for output in graph.outputs])
     description.Finish(_write(description, tree), _IDENTIFIER)
     model.metadata = [*(model.metadata or ()), schema.MetadataT(_ENTRY, len(model.buffers))]
     model.buffers.append(schema.BufferT(np.frombuffer(description.Output(), np.uint8)))
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), _MODEL_IDENTIFIER)
 
-    buffer = io.BytesIO(builder.Output())
+    buffer = io.BytesIO(model_file.write(model))
     with zipfile.ZipFile(buffer, "a") as archive:  # without dates: the same network, the same bytes
         if metadata.labels is not None:
             archive.writestr(zipfile.ZipInfo(LABELS_FILE), "\n".join(metadata.labels) + "\n")
@@ -155,7 +153,7 @@ def read_metadata(path):
         content = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    if content[4:8] != _MODEL_IDENTIFIER:
+    if content[4:8] != model_file.IDENTIFIER:
         raise UserError(f"{path} is not a .tflite file")
     try:
         root = _find(content)

@@ -12,13 +12,14 @@ import warnings
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from ai_edge_litert.tools import flatbuffer_utils
 from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
 from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.recipe_manager import RecipeManager
 from ai_edge_quantizer.utils import qsv_utils
+
+from tflite import model_file
 
 ALL = qtyping.TFLOperationName.ALL_SUPPORTED
 DEPTHWISE = qtyping.TFLOperationName.DEPTHWISE_CONV_2D
@@ -74,7 +75,8 @@ def quantize_file(content, quantization, images=None, input_range=None):
         manager.add_static_config(".*", ALL, activation_num_bits=8, weight_num_bits=8)
         ranges = _ranges(manager, content, images, input_range)
     quantizer = Quantizer(content, manager.get_quantization_recipe())
-    return bytes(quantizer.quantize(ranges, enable_progress_report=False).quantized_model)
+    content = bytes(quantizer.quantize(ranges, enable_progress_report=False).quantized_model)
+    return without_idle_clamps(content) if quantization == "int8" else content
 
 
 def _ranges(manager, content, images, input_range):
@@ -87,7 +89,7 @@ def _ranges(manager, content, images, input_range):
     calibrator.calibrate({SIGNATURE: [{name: image[None]} for image in images]}, manager)
     ranges = calibrator.get_model_qsvs()
 
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = model_file.read(content)
     (graph,) = model.subgraphs
     names = [tensor.name.decode() for tensor in graph.tensors]
     if input_range is not None:
@@ -152,6 +154,33 @@ def as_images(calibration, image_shape):
     return np.concatenate(arrays).astype("float32")
 
 
+def without_idle_clamps(content):
+    """Takes the ReLU6 away from sums whose 8-bit output cannot leave [0, 6] anyway.
+
+    The answers stay the same to the bit: −128, the least integer, stands for 0, and 127 for at most 6.
+    XNNPACK computes a convolution with its ReLU6 in one go, but that of a sum, such as attention's shift, in
+    a second pass.
+
+    Args:
+        content: The bytes of an int8 model.
+
+    Returns:
+        The bytes of the same model.
+    """
+    model = model_file.read(content)
+    (graph,) = model.subgraphs
+    for operator in graph.operators:
+        scales = graph.tensors[operator.outputs[0]].quantization
+        if (
+            model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.ADD
+            and operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU6
+            and scales.zeroPoint.item() == -128
+            and round(6.0 / scales.scale.item()) >= 255
+        ):
+            operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
+    return model_file.write(model)
+
+
 def unsigned(content):
     """Gives an int8 model an unsigned input and output, as cameras and MediaPipe have them: x + 128.
 
@@ -161,7 +190,7 @@ def unsigned(content):
     Returns:
         The bytes of the same model behind and before one `QUANTIZE` operator each, which adds 128.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = model_file.read(content)
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
@@ -191,4 +220,4 @@ def unsigned(content):
     graph.inputs, graph.outputs = np.array([add_unsigned(first)]), np.array([add_unsigned(last)])
     graph.operators.insert(0, requantize(graph.inputs[0], first))
     graph.operators.append(requantize(last, graph.outputs[0]))
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return model_file.write(model)

@@ -1,13 +1,15 @@
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from sb_keras import Attention
+from tflite import model_file
 from tflite.convert import convert, to_pixels
 from tflite.delegation import find_delegation
 from tflite.interpreter import dequantized, predict, quantized
-from tflite.quantize import as_images
+from tflite.quantize import as_images, without_idle_clamps
 
 # What may be lost, of the largest output. Half precision has 11 bits, so 2^-11 in each of some ten layers;
 # eight bits are 2^-9 in each weight and activation of some forty operators, which add up at random.
@@ -58,6 +60,46 @@ def test_sigmoids_for_tanh(trained):
     names = {each["op_name"] for each in opened(convert(trained("sb")))._get_ops_details()}
     assert "LOGISTIC" in names
     assert "TANH" not in names
+
+
+def test_no_idle_clamps(trained, ten_images):
+    """Sums in 8 bits that cannot leave [0, 6] have no ReLU6; with it they gave the same to the bit."""
+    content = convert(trained("sb"), "int8", ten_images)
+    model = model_file.read(content)
+    (graph,) = model.subgraphs
+    sums = [
+        operator
+        for operator in graph.operators
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.ADD
+    ]
+    shifted = [each for each in sums if graph.tensors[each.outputs[0]].quantization.zeroPoint[0] == -128]
+    assert len(shifted) > 3
+    for operator in shifted:
+        assert operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE
+        operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU6
+    with_clamps = opened(model_file.write(model))
+    np.testing.assert_array_equal(predict(opened(content), ten_images), predict(with_clamps, ten_images))
+
+
+def test_clamps_that_are_needed_stay():
+    """One sum before ReLU6 that goes beyond 6, where its output is calibrated beyond 6 too."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 1, name="a")(inputs)
+    outputs = keras.layers.ReLU(max_value=6.0)(keras.layers.Add()([x, keras.layers.Conv2D(4, 1)(inputs)]))
+    images = np.random.default_rng(0).normal(0, 20, size=(10, 8, 8, 3)).astype("float32")
+    model = model_file.read(convert(keras.Model(inputs, outputs), "int8", images))
+    (graph,) = model.subgraphs
+    (operator,) = [
+        each
+        for each in graph.operators
+        if model.operatorCodes[each.opcodeIndex].builtinCode == schema.BuiltinOperator.ADD
+    ]
+    # [0, 6] it is: make it [0, 12], of which the upper half must be cut off
+    output = graph.tensors[operator.outputs[0]].quantization
+    operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU6
+    output.scale = 2 * output.scale
+    content = model_file.write(model)
+    assert without_idle_clamps(content) == content
 
 
 @pytest.mark.parametrize("quantization", ["float32", "float16", "int8"])

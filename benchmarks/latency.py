@@ -1,0 +1,127 @@
+"""The latency of MobileNetV2's .tflite files at 224×224 pixels, by attention, against the static network.
+
+python -m benchmarks.latency [--widths 0.35 1.0] [--threads 1 2] [--files FOLDER] [--csv FILE]
+
+The weights are random, which latency does not depend on.
+"""
+
+import pathlib
+import sys
+import tempfile
+
+import keras
+import numpy as np
+
+import sb_keras
+from benchmarks import output
+from recipes.errors import exit_code
+from tflite.convert import convert, float_file, write_file
+from tflite.latency import measure
+from tflite.quantize import quantize_file
+
+HEAD = (
+    "width",
+    "quantization",
+    "threads",
+    "network",
+    "size_mb",
+    "ms",
+    "ms_p10",
+    "ms_p90",
+    "ratio",
+    "left_out",
+)
+QUANTIZATIONS = ("float32", "int8")
+AS_TRAINED = "sb as trained"  # not folded
+KERAS = "keras.applications"
+KINDS = ("static", "sb", AS_TRAINED, "se", "se-block", "dyconv", KERAS)
+CALIBRATION_IMAGES = 4
+
+
+def network(kind, width):
+    """A network with random weights, and running statistics that keep its activations at a moderate size."""
+    keras.utils.set_random_seed(0)
+    if kind == KERAS:
+        model = keras.applications.MobileNetV2(alpha=width, weights=None)
+    else:
+        attention = AS_TRAINED.partition(" ")[0] if kind == AS_TRAINED else kind
+        model = sb_keras.MobileNetV2(width_multiplier=width, attention=attention)
+    images = np.random.default_rng(0).normal(size=(8, 224, 224, 3)).astype("float32")
+    for layer in model._flatten_layers():
+        if hasattr(layer, "momentum"):
+            layer.momentum = 0.0
+    model(images, training=True)
+    return model
+
+
+def converted(kind, width, quantize):
+    """The bytes of the .tflite file."""
+    model = network(kind, width)
+    images = np.random.default_rng(1).normal(size=(CALIBRATION_IMAGES, 224, 224, 3)).astype("float32")
+    if kind != AS_TRAINED:
+        return convert(model, quantize, images)
+    content = float_file(model, ["predictions"])
+    return quantize_file(content, quantize, images) if quantize == "int8" else content
+
+
+def main(argv=None):
+    parser = output.parser("latency", (__doc__ or "").partition("\n")[0], rounds=100)
+    parser.add_argument("--widths", nargs="+", type=float, default=[0.35, 1.0], metavar="WIDTH")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N")
+    parser.add_argument(
+        "--files", metavar="FOLDER", help="keep the .tflite files, or use those that are there"
+    )
+    args = parser.parse_args(argv)
+    output.check(args)
+
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(args.files or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for width in args.widths:
+            for quantize in QUANTIZATIONS:
+                kinds = [kind for kind in KINDS if (kind, quantize) != ("dyconv", "int8")]
+                paths = [folder / f"{kind}-{width:g}-{quantize}.tflite".replace(" ", "-") for kind in kinds]
+                for kind, path in zip(kinds, paths, strict=True):
+                    if not path.exists():
+                        print(f"converting {path.name}", file=sys.stderr)
+                        write_file(converted(kind, width, quantize), path)
+                measured = measure(paths, args.threads, args.rounds)
+                for kind, row in zip(kinds * len(args.threads), measured, strict=True):
+                    rows.append(
+                        (
+                            *(f"x{width:g}", quantize, row.threads, kind, row.size_bytes / 1e6),
+                            *(row.latency_ms_median, row.latency_ms_p10, row.latency_ms_p90, row.ratio),
+                            " ".join(sorted({each.name for each in row.delegation.left_out})) or "-",
+                        )
+                    )
+    output.show(args, HEAD, rows)
+    output.save(args, plot, HEAD, rows)
+
+
+def plot(rows):
+    """Milliseconds an inference, one panel a width and quantization, on the least number of threads."""
+    import matplotlib.pyplot as plt
+
+    panels = list(dict.fromkeys((row["width"], row["quantization"]) for row in rows))
+    threads = min(row["threads"] for row in rows)
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4 * len(panels), 4), squeeze=False, layout="constrained"
+    )
+    for axis, panel in zip(axes[0], panels, strict=True):
+        chosen = [
+            row for row in rows if (row["width"], row["quantization"], row["threads"]) == (*panel, threads)
+        ][::-1]
+        times = [row["ms"] for row in chosen]
+        spread = [(row["ms"] - row["ms_p10"], row["ms_p90"] - row["ms"]) for row in chosen]
+        bars = axis.barh([row["network"] for row in chosen], times, xerr=np.transpose(spread), color="C0")
+        axis.bar_label(
+            bars, [f"{row['ratio']:.2f} ×" for row in chosen], padding=3, label_type="center", color="w"
+        )
+        axis.set(title=f"{panel[0].replace('x', '×')}, {panel[1]}", xlabel="ms")
+    figure.suptitle(f"MobileNetV2 at 224×224, {threads} thread{'s' * (threads > 1)}: median, 10 % and 90 %")
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,99 @@
+"""The quantizer of `tflite.convert`, ai-edge-quantizer, beside the one in TensorFlow's converter.
+
+python -m benchmarks.quantizers DIR [--images N] [--rounds N] [--csv FILE]
+
+Both get the same folded network and the same calibration images of the run in DIR.
+"""
+
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+import sb_keras
+from benchmarks import output
+from recipes import data as data_sets
+from recipes.errors import exit_code
+from recipes.run_directory import RunDirectory
+from tflite.calibrate import calibration_images
+from tflite.convert import convert
+from tflite.interpreter import predict
+from tflite.latency import measure
+
+HEAD = ("quantization", "quantizer", "accuracy", "same_class", "size_kb", "latency_ms", "ratio", "left_out")
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+
+
+def by_tensorflow(model, quantize, images):
+    """A .tflite file of a folded model, as TensorFlow's own quantizer makes it."""
+    (source,) = model.inputs
+    serve = tf.function(lambda image: model(image), autograph=False)
+    concrete = serve.get_concrete_function(tf.TensorSpec((1, *source.shape[1:]), tf.float32))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif quantize == "int8":
+        converter.representative_dataset = lambda: ([image[None]] for image in images)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter.convert()
+
+
+def main(argv=None):
+    parser = output.parser(
+        "quantizers", "Compares ai-edge-quantizer with TensorFlow's quantizer.", rounds=100
+    )
+    parser.add_argument("run_dir", metavar="DIR", help="a run directory that recipes.train wrote")
+    parser.add_argument("--images", type=int, default=5000, metavar="N", help="test images (%(default)s)")
+    args = parser.parse_args(argv)
+    output.check(args)
+
+    run = RunDirectory.existing(args.run_dir)
+    model, dataset = run.load_model(), data_sets.load(run.recipe.data)
+    calibration = calibration_images(dataset, run.recipe)
+    test = dataset.test.select(slice(args.images))
+    images = np.concatenate([x.numpy() for x, _ in data_sets.evaluation_batches(test, run.recipe.data, 250)])
+    expected = model.predict(images, batch_size=250, verbose=0).argmax(-1)
+
+    folded = sb_keras.fold(model)
+    files = {
+        (quantize, quantizer): make(quantize)
+        for quantize in QUANTIZATIONS
+        for quantizer, make in {
+            "ai-edge-quantizer": lambda quantize: convert(model, quantize, calibration),
+            "TensorFlow": lambda quantize: by_tensorflow(folded, quantize, calibration),
+        }.items()
+        if (quantize, quantizer) != ("float32", "TensorFlow")
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [pathlib.Path(folder, "-".join(key)) for key in files]
+        for path, content in zip(paths, files.values(), strict=True):
+            path.write_bytes(content)
+        latencies = measure(paths, runs=args.rounds)
+
+    rows = []
+    for (key, content), latency in zip(files.items(), latencies, strict=True):
+        interpreter = Interpreter(model_content=content, num_threads=2)
+        interpreter.allocate_tensors()
+        classes = predict(interpreter, images, progress=sys.stderr.isatty()).argmax(-1)
+        rows.append(
+            (
+                *key,
+                f"{np.mean(classes == test.labels):.4f}",
+                f"{np.mean(classes == expected):.4f}",
+                len(content) / 1000,
+                latency.latency_ms_median,
+                latency.ratio,
+                " ".join(sorted({operator.name for operator in latency.delegation.left_out})) or "-",
+            )
+        )
+    print(f"Keras: {np.mean(expected == test.labels):.4f} of {len(test)} test images of {run.recipe.name}")
+    output.show(args, HEAD, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
