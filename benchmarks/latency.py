@@ -31,7 +31,7 @@ HEAD = (
     "ratio",
     "left_out",
 )
-QUANTIZATIONS = ("float32", "int8")
+QUANTIZATIONS = ("float32", "dynamic", "int8")
 AS_TRAINED = "sb as trained"  # not folded
 KERAS = "keras.applications"
 KINDS = ("static", "sb", AS_TRAINED, "se", "se-block", "dyconv", KERAS)
@@ -61,7 +61,7 @@ def converted(kind, width, quantize):
     if kind != AS_TRAINED:
         return convert(model, quantize, images)
     content = float_file(model, ["predictions"])
-    return quantize_file(content, quantize, images) if quantize == "int8" else content
+    return content if quantize == "float32" else quantize_file(content, quantize, images)
 
 
 def main(argv=None):
