@@ -5,6 +5,7 @@ python -m benchmarks.latency [--widths 0.35 1.0] [--threads 1 2] [--files FOLDER
 The weights are random, which latency does not depend on.
 """
 
+import itertools
 import pathlib
 import sys
 import tempfile
@@ -103,21 +104,26 @@ def plot(rows):
     """Milliseconds an inference, one panel a width and quantization, on the least number of threads."""
     import matplotlib.pyplot as plt
 
-    panels = list(dict.fromkeys((row["width"], row["quantization"]) for row in rows))
+    widths, quantizations = (list(dict.fromkeys(row[key] for row in rows)) for key in HEAD[:2])
     threads = min(row["threads"] for row in rows)
+    size = (4.5 * len(quantizations), 3 * len(widths))
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(4 * len(panels), 4), squeeze=False, layout="constrained"
+        len(widths), len(quantizations), figsize=size, squeeze=False, layout="constrained"
     )
-    for axis, panel in zip(axes[0], panels, strict=True):
+    for axis, panel in zip(axes.flat, itertools.product(widths, quantizations), strict=True):
         chosen = [
             row for row in rows if (row["width"], row["quantization"], row["threads"]) == (*panel, threads)
         ][::-1]
-        times = [row["ms"] for row in chosen]
         spread = [(row["ms"] - row["ms_p10"], row["ms_p90"] - row["ms"]) for row in chosen]
-        bars = axis.barh([row["network"] for row in chosen], times, xerr=np.transpose(spread), color="C0")
-        axis.bar_label(
-            bars, [f"{row['ratio']:.2f} ×" for row in chosen], padding=3, label_type="center", color="w"
+        bars = axis.barh(
+            [row["network"] for row in chosen],
+            [row["ms"] for row in chosen],
+            xerr=np.transpose(spread),
+            color="tab:blue",
+            ecolor="gray",
         )
+        ratios = [f"{row['ratio']:.2f} ×" for row in chosen]
+        axis.bar_label(bars, ratios, label_type="center", color="white")
         axis.set(title=f"{panel[0].replace('x', '×')}, {panel[1]}", xlabel="ms")
     figure.suptitle(f"MobileNetV2 at 224×224, {threads} thread{'s' * (threads > 1)}: median, 10 % and 90 %")
     return figure
