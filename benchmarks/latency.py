@@ -16,7 +16,7 @@ import numpy as np
 import sb_keras
 from benchmarks import output
 from recipes.errors import exit_code
-from tflite.convert import convert, float_file, write_file
+from tflite.convert import convert, converter, write_file
 from tflite.latency import measure
 from tflite.quantize import quantize_file
 
@@ -61,7 +61,7 @@ def converted(kind, width, quantize):
     images = np.random.default_rng(1).normal(size=(CALIBRATION_IMAGES, 224, 224, 3)).astype("float32")
     if kind != AS_TRAINED:
         return convert(model, quantize, images)
-    content = float_file(model, ["predictions"])
+    content = converter(model, ["predictions"]).convert()
     return content if quantize == "float32" else quantize_file(content, quantize, images)
 
 

@@ -19,7 +19,7 @@ from recipes import data as data_sets
 from recipes.errors import exit_code
 from recipes.run_directory import RunDirectory
 from tflite.calibrate import calibration_images
-from tflite.convert import convert
+from tflite.convert import convert, converter
 from tflite.interpreter import predict
 from tflite.latency import measure
 
@@ -29,18 +29,15 @@ QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 
 def by_tensorflow(model, quantize, images):
     """A .tflite file of a folded model, as TensorFlow's own quantizer makes it."""
-    (source,) = model.inputs
-    serve = tf.function(lambda image: model(image), autograph=False)
-    concrete = serve.get_concrete_function(tf.TensorSpec((1, *source.shape[1:]), tf.float32))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    tensorflow = converter(model, ["predictions"])
+    tensorflow.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
-        converter.target_spec.supported_types = [tf.float16]
+        tensorflow.target_spec.supported_types = [tf.float16]
     elif quantize == "int8":
-        converter.representative_dataset = lambda: ([image[None]] for image in images)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter.convert()
+        tensorflow.representative_dataset = lambda: ([image[None]] for image in images)
+        tensorflow.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        tensorflow.inference_input_type = tensorflow.inference_output_type = tf.int8
+    return tensorflow.convert()
 
 
 def main(argv=None):

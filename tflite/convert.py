@@ -91,7 +91,7 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
 
         content = quantization_aware(folded, images, input_range=input_range)
     else:
-        content = float_file(folded, names)
+        content = converter(folded, names).convert()
         if quantize != "float32":
             content = quantize_file(content, quantize, images, input_range)
     if integers and normalization is not None:
@@ -133,8 +133,8 @@ def normalizing(model, mean, std):
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
-def float_file(model, output_names):
-    """Converts a network, folded or not, to the bytes of a float32 .tflite file with named outputs."""
+def converter(model, output_names):
+    """TensorFlow's converter for a network, folded or not, whose outputs are to bear these names."""
     (source,) = model.inputs
     image = tf.TensorSpec((1, *source.shape[1:]), tf.float32, name=source.name)
 
@@ -144,7 +144,7 @@ def float_file(model, output_names):
 
     # The converter makes constants of the weights that it finds here.
     tracked = tf.train.Checkpoint(weights=[weight.value for weight in model.weights])
-    return tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], tracked).convert()
+    return tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], tracked)
 
 
 def describe(content, run, quantize="float32", author="", license=""):
