@@ -13,6 +13,7 @@ RECIPES = [
     "tensorboard>=2.20",
     "tensorflow-datasets>=4.9.10",
     "importlib_resources",  # tensorflow-datasets 4.9.10 imports it without requiring it
+    "keras-tuner>=1.4.8",
     "scikit-learn>=1.6",
     "matplotlib>=3.9",
     "pillow",

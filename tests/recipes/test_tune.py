@@ -1,0 +1,210 @@
+"""Tests of python -m recipes.tune."""
+
+import csv
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+
+from recipes import tune
+from recipes.errors import exit_code
+from recipes.recipe import Recipe
+
+# keras-tuner 1.4.8 uses a name that Python deprecates.
+pytestmark = [
+    pytest.mark.usefixtures("tiny_network"),
+    pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:getName:DeprecationWarning"),
+]
+LAMBDA, RATE = "model.attention.lambda_init", "optimizer.learning_rate"
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run_tune(directory, *options):
+    arguments = tiny.arguments(directory, "epochs=1", options=options)
+    return exit_code(lambda: tune.main(arguments))
+
+
+def read_trials(directory):
+    with (directory / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """A training that takes no time: its accuracy is a function of the recipe, and it counts its calls."""
+    calls = []
+
+    def train(run, recipe):
+        calls.append(recipe)
+        if recipe.optimizer.learning_rate > 1:
+            raise tune.Diverged("the loss is nan in epoch 1")
+        run.claim(recipe)
+        accuracy = 0.9 - recipe.model.attention.lambda_init + 0.01 * recipe.seed
+        run.write_result({"validation_accuracy": accuracy})
+        return run.result
+
+    monkeypatch.setattr(tune, "train", train)
+    return calls
+
+
+def test_search_with_training(tmp_path, capsys):
+    directory = tmp_path / "search"
+    assert run_tune(directory, "--choice", f"{LAMBDA}=0.1,0.5") == 0
+    rows = read_trials(directory)
+    assert {row[LAMBDA] for row in rows} == {"0.1", "0.5"}
+    for row in rows:
+        run = directory / "trials" / row["trial"] / "seed-0"
+        assert json.loads((run / "recipe.json").read_text())["model"]["attention"]["lambda_init"] == float(
+            row[LAMBDA]
+        )
+        result = json.loads((run / "result.json").read_text())
+        assert result["validation_accuracy"] == float(row["validation_accuracy"])
+    best = max(rows, key=lambda row: float(row["validation_accuracy"]))
+    recipe = Recipe.read(directory / "best.json")
+    assert recipe.model.attention.lambda_init == float(best[LAMBDA])
+    assert (directory / "trials.png").read_bytes().startswith(b"\x89PNG")
+    assert f"best: trial {best['trial']}" in capsys.readouterr().out
+
+
+def test_grid_with_seeds(trained, tmp_path, capsys):
+    assert run_tune(tmp_path / "s", "--space", "lambda", "--seeds", "3") == 0
+    assert len(trained) == 15
+    assert {recipe.seed for recipe in trained} == {0, 1, 2}
+    rows = read_trials(tmp_path / "s")
+    scores = [float(row["validation_accuracy"]) for row in rows if row[LAMBDA] == "0.01"]
+    np.testing.assert_allclose(scores, [0.89, 0.90, 0.91])
+    first = capsys.readouterr().out.splitlines()
+    start = next(i for i, line in enumerate(first) if line.startswith("trial ")) + 2
+    # Mean and standard deviation, with n − 1, of 89, 90 and 91 %.
+    assert first[start].split()[1:5] == ["0.01", "1", "90.00", "1.00"]
+    assert Recipe.read(tmp_path / "s" / "best.json").model.attention.lambda_init == 0.01
+
+
+def test_goes_on_without_repeating(trained, tmp_path, monkeypatch):
+    directory, count = tmp_path / "s", 0
+    original = tune.train
+
+    def interrupted(run, recipe):
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return original(run, recipe)
+
+    monkeypatch.setattr(tune, "train", interrupted)
+    assert run_tune(directory, "--space", "lambda") == 130
+    assert len(trained) == 2
+    monkeypatch.setattr(tune, "train", original)
+    assert run_tune(directory, "--space", "lambda") == 0
+    tried = [recipe.model.attention.lambda_init for recipe in trained]
+    assert sorted(tried) == [0.01, 0.05, 0.1, 0.5, 1.0]
+    assert run_tune(directory, "--space", "lambda") == 0  # nothing is left to do
+    assert len(trained) == 5
+
+
+def test_trials_that_fail(trained, tmp_path, capsys):
+    options = ("--choice", f"{RATE}=0.1,100,0.05", "--choice", "model.width_multiplier=0.1,1.0")
+    assert run_tune(tmp_path / "s", *options, "--max-madds", "1000000") == 0
+    rows = read_trials(tmp_path / "s")
+    assert len(rows) == 6
+    for row in rows:
+        if row["model.width_multiplier"] == "1.0":
+            assert row["reason"].endswith("multiply-adds; at most 1,000,000 are allowed")
+        elif row[RATE] == "100":
+            assert row["reason"] == "the loss is nan in epoch 1"
+        else:
+            assert row["reason"] == ""
+            assert row["validation_accuracy"]
+    assert "the loss is nan in epoch 1" in capsys.readouterr().out
+
+
+def test_every_trial_fails(trained, tmp_path, capsys):
+    assert run_tune(tmp_path / "s", "--choice", f"{RATE}=50,100") == 1
+    assert "error: every trial failed" in capsys.readouterr().err
+    assert not (tmp_path / "s" / "best.json").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["random", "bayesian", "hyperband"])
+def test_algorithms(algorithm, trained, tmp_path):
+    options = ("--space", "attention", "--algorithm", algorithm, "--trials", "4")
+    assert run_tune(tmp_path / "s", *options, "--set", "epochs=4") == 0
+    rows = read_trials(tmp_path / "s")
+    assert 0 < len(rows) <= 4
+    for recipe in trained:
+        assert recipe.epochs <= 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--choice", "model.depth=1,2"), "model.depth"),
+        (("--choice", f"{LAMBDA}=a,b"), LAMBDA),
+        (("--choice", LAMBDA), "--choice takes KEY=VALUE,VALUE,… Received: 'model.attention.lambda_init'"),
+        (("--trials", "0"), "--trials must be at least 1. Received: 0"),
+        (("--seeds", "0"), "--seeds must be at least 1. Received: 0"),
+    ],
+)
+def test_wrong_input(options, message, trained, tmp_path, capsys):
+    assert run_tune(tmp_path / "s", *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "s").exists()
+    assert not trained
+
+
+def test_directory_of_another_search(trained, tmp_path, capsys):
+    assert run_tune(tmp_path / "s", "--space", "lambda") == 0
+    assert run_tune(tmp_path / "s", "--space", "hidden") == 2
+    assert "belongs to another search: its space differ" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    assert run_tune(tmp_path / "other", "--space", "lambda") == 2
+    assert "is not empty and has no search.json" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_workers_share_a_search(tmp_path):
+    """One chief and two workers, as processes: every trial is done once, and both workers do some."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = tiny.arguments(tmp_path / "s", "epochs=1", options=("--space", "lambda"))
+    program = f"""
+import sys
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+import tiny
+from recipes import tune
+from recipes.errors import exit_code
+tiny.shrink()
+sys.exit(exit_code(lambda: tune.main({arguments!r})))
+"""
+    processes = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "KERASTUNER_TUNER_ID": name,
+                "KERASTUNER_ORACLE_IP": "127.0.0.1",
+                "KERASTUNER_ORACLE_PORT": str(port),
+            },
+        )
+        for name in ("chief", "tuner0", "tuner1")
+    }
+    outputs = {name: process.communicate(timeout=600) for name, process in processes.items()}
+    assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(processes, 0), (
+        outputs
+    )
+    rows = read_trials(tmp_path / "s")
+    assert sorted(float(row[LAMBDA]) for row in rows) == [0.01, 0.05, 0.1, 0.5, 1.0]
+    assert all("val_accuracy" in outputs[name][0] for name in ("tuner0", "tuner1"))
