@@ -16,7 +16,7 @@ SMALLEST_INPUT = 32  # pixels; the networks halve their input five times
 class Stage:
     """A row of a backbone's table: `repeats` inverted residual blocks, the first with `strides`."""
 
-    expand_ratio: int
+    expand_ratio: float
     filters: int
     repeats: int
     strides: int
@@ -79,7 +79,7 @@ def inverted_residuals(
 
 def _inverted_residual(x, stage, attention, always_expand, project_shortcut, max_value, name):
     shortcut, channels = x, x.shape[-1]
-    expanded = stage.expand_ratio * channels
+    expanded = round(stage.expand_ratio * channels)
     if stage.expand_ratio != 1 or always_expand:
         x = conv_norm(attention, "expand", expanded, name=f"{name}_expand")(x)
         x = keras.layers.ReLU(max_value, name=f"{name}_expand_relu")(x)

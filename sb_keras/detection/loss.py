@@ -1,0 +1,100 @@
+"""The multibox loss (Liu et al., SSD, equations 1 to 3), a part for each output of the network.
+
+L = (Σ cross-entropy + Σ smooth L1) / number of objects' anchors in the batch
+"""
+
+import keras
+from keras import ops
+
+from sb_keras.arguments import check_positive
+from sb_keras.detection.matching import BACKGROUND
+
+
+@keras.saving.register_keras_serializable(package="sb_keras")
+class ClassLoss(keras.losses.Loss):
+    """Cross-entropy of the anchors with objects, and of those without that are most mistaken.
+
+    In every image `negatives_per_positive` times as many anchors without objects count as there are with,
+    those that the network is least sure to be background (hard negative mining). An image without
+    objects counts nothing.
+
+    Args:
+        negatives_per_positive: How many times as many.
+        name: Name of the loss.
+        dtype: As `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: `"classes"` of `match`, (batch, anchors).
+        y_pred: Logits (batch, anchors, classes + 1), the background first.
+
+    Example:
+
+    ```python
+    loss = sb_keras.detection.ClassLoss()
+    loss(keras.ops.array([[0, 3, 0, 0, 0]]), keras.ops.zeros((1, 5, 21)))
+    ```
+    """
+
+    def __init__(self, negatives_per_positive=3.0, name="class_loss", dtype=None):
+        super().__init__(name=name, reduction="sum", dtype=dtype)
+        self.negatives_per_positive = check_positive("negatives_per_positive", negatives_per_positive)
+
+    def call(self, y_true, y_pred):
+        y_true = ops.cast(y_true, "int32")
+        losses = -ops.log_softmax(y_pred, axis=-1)
+        background = losses[..., BACKGROUND]
+        is_object = y_true != BACKGROUND
+        one_hot = ops.one_hot(y_true, y_pred.shape[-1], dtype=losses.dtype)
+        own = ops.sum(losses * one_hot, axis=-1)
+
+        objects = ops.sum(ops.cast(is_object, "int32"), axis=-1, keepdims=True)
+        wanted = ops.cast(self.negatives_per_positive * ops.cast(objects, losses.dtype), "int32")
+        # The loss of the last one wanted; anchors with the same loss count as well.
+        candidates = ops.where(is_object, -1.0, ops.stop_gradient(background))
+        ascending = ops.sort(candidates, axis=-1)
+        last = ops.maximum(ops.shape(candidates)[-1] - wanted, 0)
+        index = ops.minimum(last, ops.shape(candidates)[-1] - 1)
+        limit = ops.maximum(ops.take_along_axis(ascending, index, axis=-1), 0.0)
+        hard = ops.logical_and(candidates >= limit, wanted > 0)
+        counted = ops.cast(ops.logical_or(is_object, hard), losses.dtype)
+        return ops.sum(own * counted) / _at_least_one(objects, losses.dtype)
+
+    def get_config(self):
+        return {"negatives_per_positive": self.negatives_per_positive, "name": self.name}
+
+
+@keras.saving.register_keras_serializable(package="sb_keras")
+class BoxLoss(keras.losses.Loss):
+    """Smooth L1 of the offsets of anchors with objects.
+
+    Args:
+        name: Name of the loss.
+        dtype: As `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: `"boxes"` of `match`, (batch, anchors, 5).
+        y_pred: Offsets (batch, anchors, 4).
+
+    Example:
+
+    ```python
+    loss = sb_keras.detection.BoxLoss()
+    loss(keras.ops.ones((1, 8, 5)), keras.ops.zeros((1, 8, 4)))
+    ```
+    """
+
+    def __init__(self, name="box_loss", dtype=None):
+        super().__init__(name=name, reduction="sum", dtype=dtype)
+
+    def call(self, y_true, y_pred):
+        offsets, found = y_true[..., :4], y_true[..., 4:]
+        error = ops.abs(y_pred - offsets)
+        smooth = ops.where(error < 1.0, 0.5 * ops.square(error), error - 0.5)
+        return ops.sum(found * smooth) / _at_least_one(found, smooth.dtype)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def _at_least_one(counts, dtype):
+    return ops.maximum(ops.cast(ops.sum(counts), dtype), 1.0)

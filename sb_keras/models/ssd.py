@@ -1,0 +1,114 @@
+"""SSDLite: a MobileNetV2 with the heads of a single-shot detector."""
+
+import keras
+
+from sb_keras.arguments import check_positive_integer
+from sb_keras.attention import Attention, static_conv
+from sb_keras.detection.anchors import ANCHORS_PER_CELL, IMAGE_SIZE, LEVELS
+from sb_keras.layers.batch_norm import BatchNormalization
+from sb_keras.models.mobilenet_v2 import MOBILENET_V2_TAPS, MobileNetV2
+from sb_keras.models.stages import Stage, inverted_residuals
+
+# Behind the head of the backbone, as in pytorch-ssd's mb2-ssd-lite: an inverted residual a level.
+EXTRAS = (
+    Stage(expand_ratio=0.2, filters=512, repeats=1, strides=2),
+    Stage(expand_ratio=0.25, filters=256, repeats=1, strides=2),
+    Stage(expand_ratio=0.5, filters=256, repeats=1, strides=2),
+    Stage(expand_ratio=0.25, filters=64, repeats=1, strides=2),
+)
+FIRST_EXTRA = 18  # the backbone has 17 blocks
+
+
+def SSDLite(backbone_width=1.0, attention="static", classes=20, name=None):
+    """SSDLite on MobileNetV2, the detector of the paper's section 5.2 and Table 4.
+
+    Feature maps of 19×19 (the expanded one of the block that halves the resolution for the last time) and
+    10×10 cells (the head) come from the backbone, those of 5×5, 3×3, 2×2 and 1×1 from inverted residuals
+    behind it. On each of them two heads, a 3×3 depthwise and a 1×1 convolution (on the last only the
+    1×1), give the classes and boxes of six anchors a cell. Attention is in the backbone's bottlenecks.
+
+    Args:
+        backbone_width: The backbone's width multiplier (0.35, 0.5, 0.75 and 1.0 in the paper).
+        attention: An `Attention` or its `kind`.
+        classes: Number of classes, without the background.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` from images (batch, 300, 300, 3), normalized to mean 0 and deviation 1, to
+        a dictionary: `"classes"`, logits (batch, 3000, classes + 1) with the background first, and `"boxes"`,
+        offsets (batch, 3000, 4) from `sb_keras.detection.ssdlite_anchors()`, which `decode` makes boxes.
+
+    Raises:
+        ValueError: If an argument is unknown or out of range.
+
+    Example:
+
+    ```python
+    model = sb_keras.SSDLite(backbone_width=0.35, attention="sb")
+    ```
+    """
+    kind = Attention.of(attention).kind
+    check_positive_integer("classes", classes)
+    backbone = MobileNetV2((IMAGE_SIZE, IMAGE_SIZE, 3), backbone_width, attention, include_top=False)
+    maps = [backbone.get_layer(MOBILENET_V2_TAPS[stride]).output for stride in (16, 32)]
+    for block, stage in enumerate(EXTRAS, FIRST_EXTRA):
+        maps.append(inverted_residuals(maps[-1], [stage], Attention("static"), first_block=block))
+    outputs = {
+        "classes": _heads(maps, classes + 1, "classes"),
+        "boxes": _heads(maps, 4, "boxes"),
+    }
+    return keras.Model(backbone.input, outputs, name=name or f"ssdlite_mobilenet_v2_{kind}")
+
+
+def _heads(maps, values, name):
+    """(batch, anchors, values) from all feature maps, in the order of the anchors."""
+    flat = []
+    for number, (x, level) in enumerate(zip(maps, LEVELS, strict=True), 1):
+        if tuple(x.shape[1:3]) != (level.cells, level.cells):
+            raise ValueError(f"Expected a feature map of {level.cells}×{level.cells}. Received: {x.shape}")
+        if level is not LEVELS[-1]:
+            depthwise = f"{name}{number}_depthwise"
+            x = static_conv(x.shape[-1], 3, depthwise=True, name=depthwise)(x)
+            x = BatchNormalization(name=f"{depthwise}_bn")(x)
+            x = keras.layers.ReLU(6.0, name=f"{depthwise}_relu")(x)
+        x = keras.layers.Conv2D(
+            ANCHORS_PER_CELL * values, 1, data_format="channels_last", name=f"{name}{number}"
+        )(x)
+        flat.append(keras.layers.Reshape((-1, values), name=f"{name}{number}_flat")(x))
+    return keras.layers.Concatenate(axis=1, dtype="float32", name=name)(flat)
+
+
+def load_backbone(detector, classifier):
+    """Gives a detector the weights of a classifier's backbone, layer by layer, by name.
+
+    Args:
+        detector: An `SSDLite`.
+        classifier: A `MobileNetV2` of the same width and attention.
+
+    Raises:
+        ValueError: If a layer of the detector's backbone is not in the classifier, or has other weights
+            there. Nothing is changed then.
+
+    Example:
+
+    ```python
+    classifier = sb_keras.MobileNetV2(width_multiplier=0.35, attention="sb")
+    sb_keras.models.load_backbone(sb_keras.SSDLite(0.35, "sb"), classifier)
+    ```
+    """
+    theirs = {layer.name: layer for layer in classifier.layers}
+    head = detector.get_layer("head_bn")
+    backbone = keras.Model(detector.input, head.output).layers
+    for layer in backbone:
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        source = theirs.get(layer.name)
+        received = [tuple(weight.shape) for weight in source.weights] if source is not None else None
+        if expected and expected != received:
+            received = "no such layer" if received is None else f"weights of shapes {received}"
+            raise ValueError(
+                f"The classifier is not this detector's backbone: layer '{layer.name}' has weights of "
+                f"shapes {expected}. Received: {received}"
+            )
+    for layer in backbone:
+        if layer.weights:
+            layer.set_weights(theirs[layer.name].get_weights())

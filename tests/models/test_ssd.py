@@ -1,0 +1,101 @@
+"""Tests of SSDLite."""
+
+import keras
+import numpy as np
+import pytest
+
+import sb_keras
+from sb_keras.detection import ssdlite_anchors
+from sb_keras.models import load_backbone
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return sb_keras.SSDLite(0.35, "sb")
+
+
+def test_outputs(detector, rng):
+    images = rng.normal(size=(2, 300, 300, 3)).astype("float32")
+    outputs = detector.predict(images, verbose=0)
+    assert {name: output.shape for name, output in outputs.items()} == {
+        "classes": (2, 3000, 21),
+        "boxes": (2, 3000, 4),
+    }
+    assert outputs["boxes"].shape[1] == len(ssdlite_anchors())
+
+
+# Parameters by hand from the layers of pytorch-ssd's mb2-ssd-lite behind the backbone. An extra (c → h → f):
+# c·h + 2h, 9h + 2h, h·f + 2f. A head on c channels for v values: 9c + 2c of the depthwise convolution (whose
+# bias, before a normalization, we leave out), and (c + 1) · 6v.
+def extra(channels, hidden, filters):
+    return channels * hidden + 2 * hidden + 11 * hidden + hidden * filters + 2 * filters
+
+
+def heads(channels, last=False):
+    return sum((0 if last else 11 * channels) + (channels + 1) * 6 * values for values in (21, 4))
+
+
+# The tap has six times the channels of the block before it: 96, scaled.
+@pytest.mark.parametrize(("width", "expanded"), [(0.35, 6 * 32), (1.0, 6 * 96)])
+def test_parameters(width, expanded):
+    extras = extra(1280, 256, 512) + extra(512, 128, 256) + extra(256, 128, 256) + extra(256, 64, 64)
+    expected = extras + sum(map(heads, (expanded, 1280, 512, 256, 256))) + heads(64, last=True)
+    detector = sb_keras.SSDLite(width, "static")
+    backbone = sb_keras.MobileNetV2(width_multiplier=width, include_top=False)
+    count = sb_keras.profile(detector).total.parameters - sb_keras.profile(backbone).total.parameters
+    assert count == expected
+
+
+@pytest.mark.parametrize("kind", ["static", "se", "sb"])
+def test_attention_is_in_the_backbone_only(kind):
+    detector = sb_keras.SSDLite(0.35, kind)
+    backbone = sb_keras.MobileNetV2(width_multiplier=0.35, attention=kind, include_top=False)
+    attention = (sb_keras.layers.ShiftBalance, sb_keras.layers.SqueezeExcite)
+
+    def names(model):
+        return [layer.name for layer in model.layers if isinstance(layer, attention)]
+
+    assert names(detector) == names(backbone)
+    assert len(names(detector)) == (0 if kind == "static" else 50)
+
+
+def test_fold(detector, randomize_moderately, rng):
+    randomize_moderately(detector)
+    images = rng.normal(size=(2, 300, 300, 3)).astype("float32")
+    folded = sb_keras.fold(detector)
+    expected, actual = detector.predict(images, verbose=0), folded.predict(images, verbose=0)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
+    for name, values in expected.items():
+        # As the backbones': 3e-4 of the outputs, since random statistics multiply the rounding.
+        np.testing.assert_allclose(actual[name], values, atol=3e-4 * np.abs(values).max())
+
+
+def test_weights_of_a_classifier(detector):
+    classifier = sb_keras.MobileNetV2((96, 96, 3), 0.35, "sb", classes=7)
+    for weight in classifier.weights:
+        weight.assign(weight + 0.1)
+    before = {weight.path: np.array(weight) for layer in detector.layers[-30:] for weight in layer.weights}
+    load_backbone(detector, classifier)
+    for name in ("block2_expand", "block7_depthwise_sb", "block17_project_bn", "head"):
+        ours, theirs = (model.get_layer(name).get_weights() for model in (detector, classifier))
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(mine, other)
+    for layer in detector.layers[-30:]:
+        for weight in layer.weights:
+            np.testing.assert_array_equal(weight, before[weight.path])
+
+
+@pytest.mark.parametrize(("width", "kind"), [(0.5, "sb"), (0.35, "static"), (0.35, "se")])
+def test_weights_of_another_classifier(width, kind, detector):
+    before = [np.array(weight) for weight in detector.weights]
+    classifier = sb_keras.MobileNetV2((96, 96, 3), width, kind, classes=7)
+    with pytest.raises(ValueError, match=r"^The classifier is not this detector's backbone: layer '.+' has"):
+        load_backbone(detector, classifier)
+    for weight, expected in zip(detector.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+@pytest.mark.parametrize("classes", [0, -1, 2.5])
+def test_wrong_number_of_classes(classes):
+    with pytest.raises(ValueError, match="classes"):
+        sb_keras.SSDLite(0.35, classes=classes)
