@@ -16,6 +16,7 @@ RECIPES = [
     "keras-tuner>=1.4.8",
     "scikit-learn>=1.6",
     "matplotlib>=3.9",
+    "pycocotools>=2.0.11",
     "pillow",
 ]
 TFLITE = [*RECIPES, "ai-edge-litert>=2.3", "ai-edge-quantizer>=0.10"]

@@ -17,8 +17,8 @@ from benchmarks.networks import (
     step_products,
     stock_keras_model,
 )
+from recipes.classification import create_state
 from recipes.errors import exit_code
-from recipes.train import create_state
 
 # Operations that compute nothing on a tensor's elements: no pass over memory.
 FREE = {"Const", "ExpandDims", "Identity", "IdentityN", "NoOp", "Placeholder", "PreventGradient"}

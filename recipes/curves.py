@@ -1,4 +1,4 @@
-"""Loss and accuracy over the epochs, as a picture."""
+"""Loss and metric over the epochs, as a picture."""
 
 import matplotlib
 
@@ -7,11 +7,12 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 
-def plot_curves(rows, title, path):
+def plot_curves(rows, metric, title, path):
     """Draws a training log.
 
     Args:
         rows: The rows of `RunDirectory.log`.
+        metric: Name of what is drawn beside the loss; a detector has none on its training images.
         title: Title of the picture.
         path: The PNG file to write.
     """
@@ -22,9 +23,10 @@ def plot_curves(rows, title, path):
     for prefix, label, color in (("", "training", "tab:blue"), ("val_", "validation", "tab:orange")):
         style = {"label": label, "color": color, "marker": marker, "markersize": 4, "clip_on": False}
         left.plot(epochs, [row[f"{prefix}loss"] for row in rows], **style)
-        right.plot(epochs, [100 * row[f"{prefix}accuracy"] for row in rows], **style)
-    left.set(ylabel="cross-entropy")
-    right.set(ylabel="accuracy / %")
+        if f"{prefix}{metric}" in rows[0]:
+            right.plot(epochs, [100 * row[f"{prefix}{metric}"] for row in rows], **style)
+    left.set(ylabel="loss")
+    right.set(ylabel=f"{metric.replace('_', ' ')} / %")
     for axes in (left, right):
         axes.set(xlabel="epoch", xlim=(0.5, len(rows) + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

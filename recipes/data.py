@@ -30,12 +30,12 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set: names of the classes, and the three splits."""
+    """A data set: names of the classes, and the three splits, of this module or of `detection_data`."""
 
     classes: tuple[str, ...]
-    train: Split
-    validation: Split
-    test: Split
+    train: Any
+    validation: Any
+    test: Any
 
 
 def load(data):
@@ -89,24 +89,30 @@ def training_batches(split, recipe, first_epoch=0):
     Returns:
         A `tf.data.Dataset` of images (batch, height, width, 3), normalized, and labels (batch,).
     """
-    steps = steps_per_epoch(split, recipe)
+    images, labels = _as_tensors(split)
+    pad = recipe.data.pad if recipe.data.augmentation == "pad_crop" else 0
+
+    def batch(step, indices):
+        pixels = _pixels(tf.gather(images, indices), recipe.data.image_size)
+        pixels = pad_crop_flip(pixels, (recipe.seed, step), pad, recipe.data.flip)
+        return normalize(pixels, recipe.data), tf.gather(labels, indices)
+
+    indices = batches_of_indices(len(split), recipe, first_epoch)
+    return indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def batches_of_indices(count, recipe, first_epoch=0):
+    """Which of `count` images are in which step: a `tf.data.Dataset` of the step's number and the indices."""
+    steps = _steps(count, recipe)
 
     def epoch_of_indices(epoch):
         order = tf.random.experimental.stateless_shuffle(  # pyright: ignore[reportAttributeAccessIssue]
-            tf.range(len(split)), seed=(recipe.seed, epoch)
+            tf.range(count), seed=(recipe.seed, epoch)
         )
         batches = tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size).take(steps)
         return batches.enumerate(start=epoch * steps)
 
-    images, labels = _as_tensors(split)
-
-    def batch(step, indices):
-        pixels = _pixels(tf.gather(images, indices), recipe.data.image_size)
-        pixels = pad_crop_flip(pixels, (recipe.seed, step), recipe.data.pad, recipe.data.flip)
-        return _normalize(pixels, recipe.data), tf.gather(labels, indices)
-
-    epochs = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_of_indices)
-    return epochs.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    return tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_of_indices)
 
 
 def evaluation_batches(split, data, batch_size):
@@ -115,7 +121,7 @@ def evaluation_batches(split, data, batch_size):
 
     def batch(indices):
         pixels = _pixels(tf.gather(images, indices), data.image_size)
-        return _normalize(pixels, data), tf.gather(labels, indices)
+        return normalize(pixels, data), tf.gather(labels, indices)
 
     indices = tf.data.Dataset.range(len(split)).batch(batch_size)
     return indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
@@ -123,18 +129,28 @@ def evaluation_batches(split, data, batch_size):
 
 def steps_per_epoch(split, recipe):
     """Number of batches in an epoch, the last one perhaps smaller."""
-    available = -(-len(split) // recipe.batch_size)
+    return _steps(len(split), recipe)
+
+
+def _steps(count, recipe):
+    available = -(-count // recipe.batch_size)
     if recipe.steps_per_epoch is not None and recipe.steps_per_epoch > available:
         raise UserError(
-            f"steps_per_epoch must be at most {available}: {len(split)} training images in batches of "
+            f"steps_per_epoch must be at most {available}: {count} training images in batches of "
             f"{recipe.batch_size}. Received: {recipe.steps_per_epoch}"
         )
     return recipe.steps_per_epoch or available
 
 
-def _normalize(pixels, data):
+def normalize(pixels, data):
+    """(pixels / 255 − mean) / std, channel by channel."""
     mean, std = (255.0 * tf.constant(values, tf.float32) for values in (data.mean, data.std))
     return (tf.cast(pixels, tf.float32) - mean) / std
+
+
+def pixels_of(images, data):
+    """The pixels, 0 to 255, of images that `normalize` made."""
+    return np.round(255 * (images * np.asarray(data.std, "float32") + np.asarray(data.mean, "float32")))
 
 
 def _as_tensors(split):

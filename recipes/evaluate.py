@@ -1,19 +1,17 @@
-"""Shows the test accuracy of a run's saved model, and how each class does.
+"""Shows the test accuracy of a run's saved model, or mean average precision, and how each class does.
 
-python -m recipes.evaluate DIR [--model final|best] [--csv FILE]
+python -m recipes.evaluate DIR [--model final|best] [--csv FILE] [--plot FILE.png] [--sheet FILE.png]
 """
 
 import argparse
 import sys
 
-import numpy as np
-
-from recipes import data as data_sets
-from recipes.errors import check_new_file, exit_code, write_csv
+from recipes import detection
+from recipes.data import check_class_names
+from recipes.errors import UserError, check_new_file, exit_code, write_csv
 from recipes.run_directory import RunDirectory
+from recipes.tasks import task_of
 from sb_keras.table import format_table
-
-HEAD = ("class", "images", "recall", "precision")
 
 
 def main(argv=None):
@@ -23,35 +21,32 @@ def main(argv=None):
     parser.add_argument("run_dir", metavar="DIR", help="a run directory that recipes.train wrote")
     parser.add_argument("--model", choices=("final", "best"), default="final", help="default: %(default)s")
     parser.add_argument("--csv", metavar="FILE", help="also write the class table to a CSV file")
+    parser.add_argument("--plot", metavar="FILE.png", help="of a detector: also draw precision–recall curves")
+    parser.add_argument(
+        "--sheet", metavar="FILE.png", help="of a detector: also draw what it finds on pictures"
+    )
     args = parser.parse_args(argv)
-    check_new_file(args.csv)
+    for path in (args.csv, args.plot, args.sheet):
+        check_new_file(path)
 
     run = RunDirectory.existing(args.run_dir)
+    recipe, task = run.recipe, task_of(run.recipe)
+    pictures = {key: path for key in ("plot", "sheet") if (path := getattr(args, key))}
+    for key, path in pictures.items():
+        if task is not detection:
+            raise UserError(f"--{key} is for detectors; {run.path} is a classifier")
+        if not path.endswith(".png"):
+            raise UserError(f"--{key} takes a name that ends in .png. Received: {path}")
     model = run.load_model(args.model)
-    dataset = data_sets.load(run.recipe.data)
-    data_sets.check_classes(dataset, model)
+    dataset = task.load(recipe.data)
+    task.check_classes(dataset, model)
     if run.result:
-        data_sets.check_class_names(dataset, run.result["classes"])
-    images = data_sets.evaluation_batches(dataset.test, run.recipe.data, run.recipe.batch_size)
-    predicted = model.predict(images, verbose="auto" if sys.stderr.isatty() else 0).argmax(axis=-1)
-    rows = class_table(dataset.classes, dataset.test.labels, predicted)
-
-    accuracy = np.mean(predicted == dataset.test.labels)
-    print(format_table(HEAD, [(*row[:2], *(f"{x:.4f}" for x in row[2:])) for row in rows], "<>>>"))
-    print(f"test accuracy {accuracy:.4f} ({len(predicted)} images, {args.model} model of {run.path})")
+        check_class_names(dataset, run.result["classes"])
+    head, rows, summary = task.class_table(model, dataset, recipe, sys.stderr.isatty(), **pictures)
+    print(format_table(head, [(*row[:2], *(f"{x:.4f}" for x in row[2:])) for row in rows], "<>>>"))
+    print(f"{summary} ({len(dataset.test)} images, {args.model} model of {run.path})")
     if args.csv:
-        write_csv(args.csv, HEAD, rows)
-
-
-def class_table(classes, labels, predicted):
-    """For every class its name, its number of images, and recall and precision as fractions (NaN for 0/0)."""
-    confusion = np.zeros((len(classes), len(classes)))
-    np.add.at(confusion, (labels, predicted), 1)
-    hits = np.diag(confusion)
-    with np.errstate(invalid="ignore"):
-        recall, precision = hits / confusion.sum(axis=1), hits / confusion.sum(axis=0)
-    counts = confusion.sum(axis=1).astype(int)
-    return list(zip(classes, counts.tolist(), recall.tolist(), precision.tolist(), strict=True))
+        write_csv(args.csv, head, rows)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from dataclasses import astuple, dataclass, fields
 import keras
 import numpy as np
 
-from recipes import data as data_sets
 from recipes.errors import UserError, check_in_range, check_new_file, exit_code, write_csv
 from recipes.run_directory import RunDirectory
+from recipes.tasks import task_of
 from sb_keras.attention import POSITIONS
 from sb_keras.graph import nodes
 from sb_keras.layers import ShiftBalance, SqueezeExcite
@@ -153,8 +153,9 @@ def main(argv=None):
 
     run = RunDirectory.existing(args.run_dir)
     recipe, model = run.recipe, run.load_model(args.model)
-    test = data_sets.load(recipe.data).test.select(slice(args.images))
-    batches = (images for images, _ in data_sets.evaluation_batches(test, recipe.data, 100))
+    task = task_of(recipe)
+    test = task.load(recipe.data).test.select(slice(args.images))
+    batches = (images for images, _ in task.evaluation_batches(test, recipe.data, 100))
     try:
         rows = inspect_attention(model, batches)
     except ValueError as error:

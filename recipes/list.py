@@ -28,12 +28,12 @@ def main(argv=None):
     ]
     print(format_table(("name", "network", "width", "attention", "data", "epochs"), rows, "<<><<>"))
 
-    print("\nThe paper's results, and what reruns them (mean ± standard deviation of five runs)\n")
+    print("\nThe paper's results, and what reruns them (± standard deviation; Table 4: average precision)\n")
     rows = [
         (
             result.table,
             f"{result.recipe} --set {result.setting}" if result.setting else result.recipe,
-            f"{result.accuracy:.3f} ± {result.spread:.3f}",
+            f"{result.accuracy:.3f}" + (f" ± {result.spread:.3f}" if result.spread is not None else ""),
         )
         for result in PAPER
     ]

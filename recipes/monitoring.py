@@ -13,6 +13,21 @@ import tensorflow as tf
 import sb_keras
 
 
+class Validation(keras.callbacks.Callback):
+    """Adds what an evaluation gives to the epoch's logs, before the callbacks behind it look at them.
+
+    Args:
+        evaluate: A function of the model that returns a dictionary of numbers.
+    """
+
+    def __init__(self, evaluate):
+        super().__init__()
+        self.evaluate = evaluate
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({f"val_{key}": float(value) for key, value in self.evaluate(self.model).items()})
+
+
 class Recorder(keras.callbacks.Callback):
     """Writes, after every epoch, a row of the log, the model if it is the best so far, and a checkpoint.
 
@@ -21,24 +36,26 @@ class Recorder(keras.callbacks.Callback):
     Args:
         run: A `RunDirectory`.
         rows: The rows of the log for the epochs that are done.
+        task: `recipes.classification` or `recipes.detection`.
     """
 
-    def __init__(self, run, rows):
+    def __init__(self, run, rows, task):
         super().__init__()
         self.run = run
         self.rows = list(rows)
-        self.best = max((row["val_accuracy"] for row in rows), default=-math.inf)
+        self.columns, self.metric = (*task.LOG, "learning_rate"), f"val_{task.METRIC}"
+        self.best = max((row[self.metric] for row in rows), default=-math.inf)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {key: float(value) for key, value in logs.items()}
-        row |= {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self._started, 3)}
+        seconds = round(time.perf_counter() - self._started, 3)
+        row = {"epoch": epoch + 1, **{key: float(logs[key]) for key in self.columns}, "seconds": seconds}
         self.rows.append(row)
         self.run.write_log(self.rows)
-        if row["val_accuracy"] > self.best:
-            self.best = row["val_accuracy"]
+        if row[self.metric] > self.best:
+            self.best = row[self.metric]
             self.run.save_model(self.model, self.run.best_file)
         self.run.save_checkpoint(self.model, epoch + 1)
 

@@ -9,28 +9,41 @@ import sb_keras
 from recipes.errors import UserError, check_in_range, check_one_of
 from recipes.fields import flat_items, from_values, replace
 
-BUILDERS = ("CifarMobileNetV2", "MobileNetV2", "MnasNet", "ShuffleNetV2")
-DATA_SETS = ("digits", "cifar10", "image_folder")
+CLASSIFIERS = ("CifarMobileNetV2", "MobileNetV2", "MnasNet", "ShuffleNetV2")
+DETECTORS = ("SSDLite",)
+DETECTION_SETS = ("voc",)
+DATA_SETS = ("digits", "cifar10", "image_folder", *DETECTION_SETS)
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Which network: the name of a builder of `sb_keras` and its arguments."""
+    """Which network: the name of a builder of `sb_keras` and its arguments.
+
+    Attributes:
+        builder: Name of the builder.
+        width_multiplier: The network's, or that of the detector's backbone.
+        attention: The attention in its convolutions.
+        dropout: Before a classifier's last layer.
+        backbone: Run directory of a classifier, whose weights a detector begins with; None for random ones.
+    """
 
     builder: str = "CifarMobileNetV2"
     width_multiplier: float = 0.35
     attention: sb_keras.Attention = sb_keras.Attention("sb")  # noqa: RUF009 (it is frozen)
     dropout: float = 0.0
+    backbone: str | None = None
 
     def __post_init__(self):
-        check_one_of("model.builder", self.builder, BUILDERS)
+        check_one_of("model.builder", self.builder, (*CLASSIFIERS, *DETECTORS))
+        if self.backbone is not None:
+            check_one_of("model.builder, with model.backbone,", self.builder, DETECTORS)
         check_in_range("model.width_multiplier", self.width_multiplier, above=0)
         check_in_range("model.dropout", self.dropout, least=0, below=1)
 
     def build(self, image_size, classes):
-        """Builds the network for square RGB images of `image_size` pixels."""
+        """Builds the classifier for square RGB images of `image_size` pixels."""
         return getattr(sb_keras, self.builder)(
             input_shape=(image_size, image_size, 3),
             width_multiplier=self.width_multiplier,
@@ -45,11 +58,14 @@ class Data:
     """Which images, and how they are augmented and normalized.
 
     Attributes:
-        name: `"digits"` (scikit-learn's, nothing to download), `"cifar10"` (tensorflow-datasets), or
-            `"image_folder"` (your own pictures: `directory` has a folder a class, or `train`, `validation`
-            and `test` folders of such folders).
-        directory: Where the data lie. For `"cifar10"` None means TFDS's own place (`TFDS_DATA_DIR`).
+        name: `"digits"` (scikit-learn's, nothing to download), `"cifar10"` and `"voc"` (from
+            tensorflow-datasets), or `"image_folder"` (your own pictures: `directory` has a folder a class,
+            or `train`, `validation` and `test` folders of such folders).
+        directory: Where the data lie. For TFDS's data sets None means TFDS's own place (`TFDS_DATA_DIR`).
+        train_splits: What `"voc"` trains on: a year and a split as TFDS writes it, `"2007/train+validation"`.
+        test_splits: What it is tested on.
         image_size: Height and width in pixels.
+        augmentation: `"pad_crop"` or `"none"`; `"ssd"` or `"none"` for `"voc"`.
         pad: Zero pixels added on every side before a random crop back to `image_size`.
         flip: Whether to mirror half of the training images.
         mean: Mean of each channel, of pixels in [0, 1].
@@ -60,7 +76,10 @@ class Data:
 
     name: str = "digits"
     directory: str | None = None
+    train_splits: tuple[str, ...] = ()
+    test_splits: tuple[str, ...] = ()
     image_size: int = 32
+    augmentation: str = "pad_crop"
     pad: int = 2
     flip: bool = True
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -70,6 +89,8 @@ class Data:
     def __post_init__(self):
         check_one_of("data.name", self.name, DATA_SETS)
         check_in_range("data.image_size", self.image_size, least=32)
+        suiting = ("ssd", "none") if self.name in DETECTION_SETS else ("pad_crop", "none")
+        check_one_of(f"data.augmentation of {self.name}", self.augmentation, suiting)
         check_in_range("data.pad", self.pad, least=0)
         check_in_range("data.validation_fraction", self.validation_fraction, least=0, below=1)
         for key, values in (("data.mean", self.mean), ("data.std", self.std)):
@@ -94,6 +115,14 @@ class Optimizer:
         check_in_range("optimizer.momentum", self.momentum, least=0, below=1)
         check_in_range("optimizer.weight_decay", self.weight_decay, least=0)
         check_one_of("optimizer.schedule", self.schedule, SCHEDULES)
+
+    def build(self):
+        """The optimizer itself."""
+        return sb_keras.optimizers.SGD(
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            coupled_weight_decay=self.weight_decay,
+        )
 
     def learning_rate_at(self, epoch, epochs):
         """The learning rate of one epoch, counted from 0, as PyTorch's schedulers step."""
@@ -170,6 +199,8 @@ class Recipe:
         check_in_range("seed", self.seed, least=0, below=2**31)
         check_one_of("precision", self.precision, PRECISIONS)
         check_in_range("temperature_epochs", self.temperature_epochs, least=0)
+        builders = DETECTORS if self.data.name in DETECTION_SETS else CLASSIFIERS
+        check_one_of(f"model.builder, with data.name={self.data.name},", self.model.builder, builders)
 
     def to_json(self):
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -185,8 +216,7 @@ class Recipe:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise UserError(f"not a recipe: {error}") from error
-        if isinstance(values, dict):  # recipes were written before there was compression
-            values.setdefault("compression", dataclasses.asdict(Compression()))
+        _add_new_keys(values)
         return from_values(cls, values)
 
     @classmethod
@@ -223,3 +253,17 @@ class Recipe:
         """The keys in which two recipes differ, each with both values."""
         mine, others = dict(flat_items(self)), dict(flat_items(other))
         return [(key, value, others[key]) for key, value in mine.items() if value != others[key]]
+
+
+def _add_new_keys(values):
+    """Gives a recipe that was written before there were these keys what they stand for now."""
+    if not isinstance(values, dict):
+        return
+    values.setdefault("compression", dataclasses.asdict(Compression()))
+    new = {
+        "model": {"backbone": None},
+        "data": {"train_splits": [], "test_splits": [], "augmentation": "pad_crop"},
+    }
+    for key, defaults in new.items():
+        if isinstance(values.get(key), dict):
+            values[key] = {**defaults, **values[key]}

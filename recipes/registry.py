@@ -2,13 +2,13 @@
 
 import pathlib
 
-from recipes import cifar10, digits
+from recipes import cifar10, digits, voc
 from recipes.errors import UserError
 from recipes.recipe import Recipe
 
 DEFAULT = "digits-mobilenetv2-sb"
-RECIPES = {recipe.name: recipe for recipe in (*digits.RECIPES, *cifar10.RECIPES)}
-PAPER = cifar10.PAPER
+RECIPES = {recipe.name: recipe for recipe in (*digits.RECIPES, *cifar10.RECIPES, *voc.RECIPES)}
+PAPER = (*voc.PAPER, *cifar10.PAPER)
 
 
 def find(name):

@@ -15,7 +15,6 @@ import keras
 from recipes.errors import UserError
 from recipes.recipe import Recipe
 
-LOG_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 KEPT_CHECKPOINTS = 2
 _TEMPORARY = "tmp-"
 
@@ -108,7 +107,7 @@ class RunDirectory:
 
     def write_log(self, rows):
         with replacing(self.log_file) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, LOG_FIELDS)
+            writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
 

@@ -9,16 +9,23 @@ import platform
 import sys
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import sb_keras
-from recipes import data as data_sets
 from recipes import registry
 from recipes.curves import plot_curves
+from recipes.data import steps_per_epoch
 from recipes.errors import exit_code
-from recipes.monitoring import Diverged, DropoutSeeds, LambdaHistograms, Recorder, StopOnDivergence
+from recipes.monitoring import (
+    Diverged,
+    DropoutSeeds,
+    LambdaHistograms,
+    Recorder,
+    StopOnDivergence,
+    Validation,
+)
 from recipes.run_directory import RunDirectory, load_model, replacing
+from recipes.tasks import task_of
 
 STRATEGIES = ("one-device", "mirrored")
 
@@ -42,16 +49,20 @@ def main(argv=None):
     run = RunDirectory(args.run_dir)
     run.check(recipe)
     if run.result:
-        accuracy = run.result["test_accuracy"]
-        print(f"{run.path} is finished already: test accuracy {accuracy:.4f}. Nothing was changed.")
+        print(f"{run.path} is finished already: {_score(recipe, run.result)}. Nothing was changed.")
         return 0
     try:
         result = train(run, args.strategy, recipe)
     except Diverged as error:
         print(f"error: {error}; try a smaller optimizer.learning_rate", file=sys.stderr)
         return 1
-    print(f"test accuracy {result['test_accuracy']:.4f}, in {run.path}")
+    print(f"{_score(recipe, result)}, in {run.path}")
     return 0
+
+
+def _score(recipe, result):
+    metric = task_of(recipe).METRIC
+    return f"test {metric.replace('_', ' ')} {result[f'test_{metric}']:.4f}"
 
 
 def train(run, strategy="one-device", recipe=None):
@@ -73,8 +84,9 @@ def train(run, strategy="one-device", recipe=None):
     """
     recipe = recipe or run.recipe
     run.check(recipe)
-    dataset = data_sets.load(recipe.data)
-    steps = data_sets.steps_per_epoch(dataset.train, recipe)
+    task = task_of(recipe)
+    dataset = task.load(recipe.data)
+    steps = steps_per_epoch(dataset.train, recipe)
     run.claim(recipe)
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
@@ -84,38 +96,37 @@ def train(run, strategy="one-device", recipe=None):
         if checkpoint:
             print(f"going on with {run.path} after epoch {epochs_done} of {recipe.epochs}")
             model = load_model(checkpoint)
-            data_sets.check_classes(dataset, model)
+            task.check_classes(dataset, model)
         else:
-            model = compiled_model(recipe, len(dataset.classes))
-        create_state(model, len(dataset.classes))
-
-    def evaluation(split):
-        return data_sets.evaluation_batches(split, recipe.data, recipe.batch_size)
+            model = task.compiled_model(recipe, len(dataset.classes))
+        task.create_state(model, len(dataset.classes))
 
     rows = [row for row in run.log if row["epoch"] <= epochs_done]
     if epochs_done < recipe.epochs:
         model.fit(
-            data_sets.training_batches(dataset.train, recipe, epochs_done),
+            task.training_batches(dataset.train, recipe, epochs_done),
             steps_per_epoch=steps,
             initial_epoch=epochs_done,
             epochs=recipe.epochs,
-            validation_data=evaluation(dataset.validation),
-            callbacks=_callbacks(run, recipe, rows),
+            callbacks=_callbacks(
+                run, recipe, rows, lambda model: task.evaluate(model, dataset.validation, recipe)
+            ),
             shuffle=False,  # the batches are in a random order already
             verbose="auto" if sys.stdout.isatty() else 2,
         )
     run.save_model(model, run.final_file)
-    loss, accuracy = model.evaluate(evaluation(dataset.test), verbose=0)
+    metric, test = task.METRIC, task.evaluate(model, dataset.test, recipe)
     rows = run.log
+    title = f"{recipe.name}: test {metric.replace('_', ' ')} {100 * test[metric]:.2f} %"
     with replacing(run.curves_file) as temporary:
-        plot_curves(rows, f"{recipe.name}: test accuracy {100 * accuracy:.2f} %", temporary)
-    best = max(rows, key=lambda row: row["val_accuracy"])
+        plot_curves(rows, metric, title, temporary)
+    best = max(rows, key=lambda row: row[f"val_{metric}"])
     result = {
         "recipe": recipe.name,
-        "test_accuracy": accuracy,
-        "test_loss": loss,
-        "validation_accuracy": rows[-1]["val_accuracy"],
-        "best_validation_accuracy": best["val_accuracy"],
+        f"test_{metric}": test[metric],
+        "test_loss": test["loss"],
+        f"validation_{metric}": rows[-1][f"val_{metric}"],
+        f"best_validation_{metric}": best[f"val_{metric}"],
         "best_epoch": best["epoch"],
         "classes": list(dataset.classes),
         "parameters": sb_keras.profile(model).total.parameters,
@@ -132,51 +143,24 @@ def train(run, strategy="one-device", recipe=None):
     return result
 
 
-def compiled_model(recipe, classes):
-    """Builds and compiles a recipe's network for a number of classes."""
-    model = recipe.model.build(recipe.data.image_size, classes)
-    model.compile(
-        optimizer=sb_keras.optimizers.SGD(
-            learning_rate=recipe.optimizer.learning_rate,
-            momentum=recipe.optimizer.momentum,
-            coupled_weight_decay=recipe.optimizer.weight_decay,
-        ),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    return model
-
-
-def create_state(model, classes):
-    """Creates the variables of optimizer and metrics before the training step is traced.
-
-    A step that creates variables when it is first traced is traced once more: half a minute for a
-    network with SB in every layer.
-    """
-    model.optimizer.build(model.trainable_variables)
-    labels, predictions = np.zeros(1, "int32"), np.full((1, classes), 1 / classes, "float32")
-    model.compute_loss(y=labels, y_pred=predictions)
-    model.compute_metrics(None, labels, predictions)
-    model.reset_metrics()
-
-
 def _scope(strategy):
     if strategy == "mirrored":
         return tf.distribute.MirroredStrategy().scope()
     return contextlib.nullcontext()
 
 
-def _callbacks(run, recipe, rows):
+def _callbacks(run, recipe, rows, validate):
     def learning_rate(epoch, _):
         return recipe.optimizer.learning_rate_at(epoch, recipe.epochs)
 
     callbacks = [
         keras.callbacks.LearningRateScheduler(learning_rate),
         DropoutSeeds(recipe.seed),
+        Validation(validate),
         StopOnDivergence(),
         keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
         LambdaHistograms(run.tensorboard / "train"),
-        Recorder(run, rows),
+        Recorder(run, rows, task_of(recipe)),
     ]
     if recipe.temperature_epochs:
         start, epochs = recipe.model.attention.temperature, recipe.temperature_epochs

@@ -20,12 +20,13 @@ import keras_tuner
 import numpy as np
 
 import sb_keras
-from recipes import registry
+from recipes import classification, registry
 from recipes import search_report as report
 from recipes.errors import UserError, check_in_range, exit_code
 from recipes.monitoring import Diverged
 from recipes.run_directory import RunDirectory, replacing
 from recipes.spaces import SPACES
+from recipes.tasks import task_of
 from recipes.train import train
 
 ALGORITHMS = ("grid", "random", "bayesian", "hyperband")
@@ -179,6 +180,8 @@ def main(argv=None, add_options=None, checks=None):
     args = parser.parse_args(argv)
 
     recipe = registry.find(args.recipe).override(args.set)
+    if task_of(recipe) is not classification:
+        raise UserError(f"a search compares accuracies; {recipe.name} is a detector's recipe")
     space = dict(SPACES[args.space or "lambda"]) if args.space or not args.choice else {}
     space.update(map(_choice, args.choice))
     for option in ("trials", "seeds", "max_madds"):

@@ -36,7 +36,7 @@ class ClassLoss(keras.losses.Loss):
     """
 
     def __init__(self, negatives_per_positive=3.0, name="class_loss", dtype=None):
-        super().__init__(name=name, reduction="sum", dtype=dtype)
+        super().__init__(name=name, dtype=dtype)
         self.negatives_per_positive = check_positive("negatives_per_positive", negatives_per_positive)
 
     def call(self, y_true, y_pred):
@@ -57,7 +57,7 @@ class ClassLoss(keras.losses.Loss):
         limit = ops.maximum(ops.take_along_axis(ascending, index, axis=-1), 0.0)
         hard = ops.logical_and(candidates >= limit, wanted > 0)
         counted = ops.cast(ops.logical_or(is_object, hard), losses.dtype)
-        return ops.sum(own * counted) / _at_least_one(objects, losses.dtype)
+        return _per_image(ops.sum(own * counted, axis=-1), objects)
 
     def get_config(self):
         return {"negatives_per_positive": self.negatives_per_positive, "name": self.name}
@@ -84,17 +84,19 @@ class BoxLoss(keras.losses.Loss):
     """
 
     def __init__(self, name="box_loss", dtype=None):
-        super().__init__(name=name, reduction="sum", dtype=dtype)
+        super().__init__(name=name, dtype=dtype)
 
     def call(self, y_true, y_pred):
         offsets, found = y_true[..., :4], y_true[..., 4:]
         error = ops.abs(y_pred - offsets)
         smooth = ops.where(error < 1.0, 0.5 * ops.square(error), error - 0.5)
-        return ops.sum(found * smooth) / _at_least_one(found, smooth.dtype)
+        return _per_image(ops.sum(found * smooth, axis=(-2, -1)), found)
 
     def get_config(self):
         return {"name": self.name}
 
 
-def _at_least_one(counts, dtype):
-    return ops.maximum(ops.cast(ops.sum(counts), dtype), 1.0)
+def _per_image(sums, counts):
+    """What each image adds to the loss, so that Keras's mean over the batch is Σ sums / Σ counts."""
+    total = ops.maximum(ops.cast(ops.sum(counts), sums.dtype), 1.0)
+    return sums * (ops.cast(ops.shape(sums)[0], sums.dtype) / total)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from recipes import evaluate
+from recipes.classification import recall_and_precision
 from recipes.errors import exit_code
-from recipes.evaluate import class_table
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
 
@@ -26,10 +26,10 @@ def run_evaluate(*arguments):
     return exit_code(lambda: evaluate.main([str(argument) for argument in arguments]))
 
 
-def test_class_table():
+def test_recall_and_precision():
     labels = np.array([0, 0, 0, 0, 1, 1, 3])
     predicted = np.array([0, 0, 0, 1, 1, 0, 0])
-    rows = class_table(("ant", "bee", "cat", "dog"), labels, predicted)
+    rows = recall_and_precision(("ant", "bee", "cat", "dog"), labels, predicted)
     # Of four ants three are found, among five that were called so; nothing was called a dog; no cats.
     assert rows[:2] == [("ant", 4, 3 / 4, 3 / 5), ("bee", 2, 1 / 2, 1 / 2)]
     assert rows[2][:2] == ("cat", 0)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from recipes import data as data_sets
+from recipes.classification import compiled_model
 from recipes.registry import RECIPES
-from recipes.train import compiled_model
 
 NARROW = [name for name, recipe in RECIPES.items() if recipe.model.width_multiplier == 0.35]
 

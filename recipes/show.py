@@ -1,0 +1,66 @@
+"""Draws training pictures as the network gets them, augmented, with what it is to learn from them.
+
+    python -m recipes.show [RECIPE] [--set key=value ...] --out FILE.png [--pictures N]
+
+For a detector: the objects' boxes, and in dots the anchors that are to find them.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+
+from recipes import registry
+from recipes.data import pixels_of
+from recipes.drawing import sheet
+from recipes.errors import UserError, check_in_range, check_new_file, exit_code
+from recipes.tasks import task_of
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.show", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        default=registry.DEFAULT,
+        help="a name that `python -m recipes.list` shows, or a recipe's JSON file (default: %(default)s)",
+    )
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="changes the recipe")
+    parser.add_argument("--out", metavar="FILE.png", required=True, help="the picture to write")
+    parser.add_argument("--pictures", type=int, default=12, metavar="N", help="default: %(default)s")
+    args = parser.parse_args(argv)
+    check_in_range("--pictures", args.pictures, least=1)
+    check_new_file(args.out)
+    if not args.out.endswith(".png"):
+        raise UserError(f"--out takes a name that ends in .png. Received: {args.out}")
+
+    recipe = registry.find(args.recipe).override(args.set)
+    task = task_of(recipe)
+    dataset = task.load(recipe.data)
+    images, targets = _first(task.training_batches(dataset.train, recipe), args.pictures)
+
+    def draw(axes, number):
+        task.draw_target(axes, targets[number], dataset.classes)
+
+    sheet(pixels_of(images, recipe.data), draw, f"{recipe.name}: what the network is trained with", args.out)
+    print(f"{args.out}: {len(images)} training pictures of {recipe.name}")
+
+
+def _first(batches, count):
+    """The first images, and a list with the target of each."""
+    images, targets = [], []
+    for batch, batch_targets in batches.as_numpy_iterator():
+        images += list(batch)
+        if isinstance(batch_targets, dict):
+            targets += [{k: v[row] for k, v in batch_targets.items()} for row in range(len(batch))]
+        else:
+            targets += list(batch_targets)
+        if len(images) >= count:
+            break
+    return np.stack(images[:count]), targets[:count]
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
