@@ -148,9 +148,9 @@ def normalize(pixels, data):
     return (tf.cast(pixels, tf.float32) - mean) / std
 
 
-def pixels_of(images, data):
-    """The pixels, 0 to 255, of images that `normalize` made."""
-    return np.round(255 * (images * np.asarray(data.std, "float32") + np.asarray(data.mean, "float32")))
+def to_pixels(images, mean, std):
+    """The pixels, 0 to 255, of images that were normalized with `mean` and `std`."""
+    return np.round(255 * (images * np.asarray(std, "float32") + np.asarray(mean, "float32")))
 
 
 def _as_tensors(split):

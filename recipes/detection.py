@@ -10,7 +10,7 @@ import sb_keras
 from recipes import detection_data
 from recipes import detection_report as report
 from recipes.coco import coco_average_precision
-from recipes.data import pixels_of
+from recipes.data import to_pixels
 from recipes.drawing import draw_box
 from recipes.errors import UserError
 from recipes.run_directory import RunDirectory
@@ -125,7 +125,7 @@ def class_table(model, dataset, recipe, progress=False, plot=None, sheet=None):
     if sheet:
         first = test.select(slice(report.PICTURES))
         ((images, _),) = detection_data.evaluation_batches(first, recipe.data, report.PICTURES)
-        pixels = pixels_of(images.numpy(), recipe.data)
+        pixels = to_pixels(images.numpy(), recipe.data.mean, recipe.data.std)
         report.detection_sheet(first, pixels, found, dataset.classes, title, sheet)
     return report.HEAD, report.class_rows(dataset.classes, metrics), summary
 

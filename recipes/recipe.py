@@ -91,6 +91,8 @@ class Data:
         check_in_range("data.image_size", self.image_size, least=32)
         suiting = ("ssd", "none") if self.name in DETECTION_SETS else ("pad_crop", "none")
         check_one_of(f"data.augmentation of {self.name}", self.augmentation, suiting)
+        if self.name in DETECTION_SETS and self.image_size != 300:  # the anchors' feature maps
+            raise UserError(f"data.image_size of {self.name} must be 300. Received: {self.image_size}")
         check_in_range("data.pad", self.pad, least=0)
         check_in_range("data.validation_fraction", self.validation_fraction, least=0, below=1)
         for key, values in (("data.mean", self.mean), ("data.std", self.std)):

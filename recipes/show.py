@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 from recipes import registry
-from recipes.data import pixels_of
+from recipes.data import to_pixels
 from recipes.drawing import sheet
 from recipes.errors import UserError, check_in_range, check_new_file, exit_code
 from recipes.tasks import task_of
@@ -44,7 +44,8 @@ def main(argv=None):
     def draw(axes, number):
         task.draw_target(axes, targets[number], dataset.classes)
 
-    sheet(pixels_of(images, recipe.data), draw, f"{recipe.name}: what the network is trained with", args.out)
+    pixels = to_pixels(images, recipe.data.mean, recipe.data.std)
+    sheet(pixels, draw, f"{recipe.name}: what the network is trained with", args.out)
     print(f"{args.out}: {len(images)} training pictures of {recipe.name}")
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recipes import data as data_sets
+from recipes.tasks import task_of
 
 IMAGES = 500
 
@@ -11,7 +11,7 @@ def calibration_images(dataset, recipe, images=IMAGES):
     """Draws images from the training split, preprocessed as for training but not augmented.
 
     Args:
-        dataset: The recipe's data, as `recipes.data.load` returns them.
+        dataset: The recipe's data, as its task loads them.
         recipe: The recipe; its seed decides the draw.
         images: How many, at most.
 
@@ -20,5 +20,5 @@ def calibration_images(dataset, recipe, images=IMAGES):
     """
     generator = np.random.default_rng(recipe.seed)
     chosen = generator.permutation(len(dataset.train))[:images]
-    batches = data_sets.evaluation_batches(dataset.train.select(np.sort(chosen)), recipe.data, 100)
+    batches = task_of(recipe).evaluation_batches(dataset.train.select(np.sort(chosen)), recipe.data, 100)
     return np.concatenate([x.numpy() for x, _ in batches])

@@ -19,11 +19,12 @@ from ai_edge_litert.interpreter import Interpreter
 
 import sb_keras
 from recipes import data as data_sets
+from recipes.data import to_pixels
 from recipes.errors import UserError, check_new_file, exit_code, write_csv
 from recipes.run_directory import RunDirectory
 from sb_keras.table import format_table
 from tflite.calibrate import calibration_images
-from tflite.convert import CALIBRATED, convert, describe, normalizing, to_pixels, write_file
+from tflite.convert import CALIBRATED, convert, describe, normalizing, write_file
 from tflite.interpreter import predict
 from tflite.kernels import find_kernels
 from tflite.quantize import unsigned

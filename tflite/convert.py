@@ -15,15 +15,18 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 import sb_keras
-from recipes import data as data_sets
+from recipes.data import to_pixels
 from recipes.errors import UserError, check_in_range, exit_code
 from recipes.run_directory import RunDirectory
+from recipes.tasks import task_of
 from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
 from sb_keras.layers.affine import call_with
 from sb_keras.table import format_table
 from tflite.calibrate import calibration_images
+from tflite.detector import add_detection, average_precisions, is_detector, pixels_of
 from tflite.gate import IMAGES_FOR_LAYERS, accuracies, report, worst_layers
 from tflite.metadata import Metadata, add_metadata
 from tflite.quantize import as_images, quantize_file, unsigned
@@ -37,6 +40,7 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
 
     The network is folded first (`sb_keras.fold`). The result takes one image, has a signature
     `serving_default` whose input and output bear the names of the model's, and needs no Flex operators.
+    That of an `SSDLite` gives boxes, classes, scores and their number; see `tflite.detector`.
 
     Args:
         model: A functional Keras model with a known image size, on the TensorFlow backend.
@@ -72,7 +76,8 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
     shapes = [tensor.shape for tensor in folded.inputs]
     if len(shapes) != 1 or None in shapes[0][1:]:
         raise ValueError(f"`model` must have one input of known size. Received inputs of shape {shapes}")
-    classes = folded.outputs[0].shape[-1]
+    detector = is_detector(model)
+    classes = model.output["classes"].shape[-1] - 1 if detector else folded.outputs[0].shape[-1]
     if labels is not None and len(labels) != classes:
         raise ValueError(f"`labels` must name the model's {classes} classes. Received: {len(labels)} names")
     integers = quantize in CALIBRATED
@@ -94,6 +99,8 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
         content = converter(folded, names).convert()
         if quantize != "float32":
             content = quantize_file(content, quantize, images, input_range)
+    if detector:
+        content = add_detection(content)
     if integers and normalization is not None:
         content = unsigned(content)
     if labels is not None:
@@ -108,11 +115,6 @@ def _check_fixed_kernels(model):
                 f"Layer '{layer.name}' is a dynamic convolution: it computes its kernel for every image, "
                 "and integers need one whose range is known. Expected: float32, float16 or dynamic"
             )
-
-
-def to_pixels(images, mean, std):
-    """The pixels, 0 to 255, of images that were normalized with `mean` and `std`."""
-    return np.round(255 * (images * np.asarray(std, "float32") + np.asarray(mean, "float32")))
 
 
 def normalizing(model, mean, std):
@@ -210,9 +212,9 @@ def main(argv=None):
     parser.add_argument(
         "--max-drop",
         type=float,
-        default=1.0,
         metavar="POINTS",
-        help="with --evaluate: write nothing if accuracy falls by more (default: %(default)s)",
+        help="with --evaluate: write nothing if accuracy or mean average precision falls more (default: 1; "
+        "of a detector in integers 3)",
     )
     parser.add_argument("--author", default="", help="goes into the file's metadata, like --license")
     parser.add_argument("--license", default="")
@@ -225,9 +227,10 @@ def main(argv=None):
     model = run.load_model(args.model)
     recipe, data = run.recipe, run.recipe.data
     calibrated = args.quantize in CALIBRATED
-    dataset: Any = data_sets.load(data) if calibrated or args.evaluate else None
+    task = task_of(recipe)
+    dataset: Any = task.load(data) if calibrated or args.evaluate else None
     if dataset:
-        data_sets.check_classes(dataset, model)
+        task.check_classes(dataset, model)
     try:
         if args.quantize == "qat-int8":
             from tflite.compress import compressed  # fine-tunes by the recipe, on all training images
@@ -239,7 +242,7 @@ def main(argv=None):
             content = convert(model, args.quantize, images, normalization=(data.mean, data.std))
     except ValueError as error:
         raise UserError(str(error)) from error
-    if args.evaluate and not _passes(model, content, dataset.test, data, args):
+    if args.evaluate and not _passes(model, content, dataset.test, recipe, args):
         print(f"{out} was not written", file=sys.stderr)
         return 1
     content = describe(content, run, args.quantize, args.author, args.license)
@@ -248,29 +251,50 @@ def main(argv=None):
     return 0
 
 
-def _passes(model, content, test, data, args):
-    """Prints the three accuracies; whether the file keeps within `--max-drop` of the Keras model."""
-    test = test.select(slice(args.images))
-    images = np.concatenate([x.numpy() for x, _ in data_sets.evaluation_batches(test, data, 250)])
-    pixels = to_pixels(images, data.mean, data.std)
-    result = accuracies(model, content, images, pixels, test.labels, progress=sys.stderr.isatty())
-    drop = result["Keras"] - result["TFLite"]
-    print(
-        format_table(("model", "top-1 / %"), [(name, f"{value:.2f}") for name, value in result.items()], "<>")
-    )
-    print(f"{len(test)} test images; the file loses {drop:.2f} points, at most {args.max_drop:g} are allowed")
-    if drop <= args.max_drop:
+def _passes(model, content, test, recipe, args):
+    """Prints what Keras and the file score; whether the file keeps within `--max-drop` of the Keras model."""
+    test, data = test.select(slice(args.images)), recipe.data
+    detector = is_detector(model)
+    score = _average_precisions if detector else _accuracies
+    scores = score(model, content, test, recipe)
+    drop, most = scores["Keras"] - scores["TFLite"], args.max_drop
+    if most is None:
+        most = 3.0 if detector and args.quantize in CALIBRATED else 1.0
+    head = ("model", "mAP / %" if detector else "top-1 / %")
+    print(format_table(head, [(name, f"{value:.2f}") for name, value in scores.items()], "<>"))
+    print(f"{len(test)} test images; the file loses {drop:.2f} points, at most {most:g} are allowed")
+    if drop <= most:
         return True
     reference = convert(model, normalization=(data.mean, data.std))
     layers = {layer.name for layer in sb_keras.fold(model).layers}
+    few = _images(test.select(slice(IMAGES_FOR_LAYERS)), recipe)
     print("\nThe layers that depart most from the float32 file:")
-    print(report(worst_layers(layers, reference, content, pixels[:IMAGES_FOR_LAYERS])))
+    print(report(worst_layers(layers, reference, content, to_pixels(few, data.mean, data.std))))
     return False
+
+
+def _accuracies(model, content, test, recipe):
+    images = _images(test, recipe)
+    pixels = to_pixels(images, recipe.data.mean, recipe.data.std)
+    return accuracies(model, content, images, pixels, test.labels, progress=sys.stderr.isatty())
+
+
+def _average_precisions(model, content, test, recipe):
+    interpreter = Interpreter(model_content=content, num_threads=2)
+    interpreter.allocate_tensors()
+    models, pixels = {"Keras": model, "folded": sb_keras.fold(model)}, pixels_of(recipe.data)
+    return average_precisions(models, interpreter, pixels, test, recipe, progress=sys.stderr.isatty())
+
+
+def _images(split, recipe):
+    batches = task_of(recipe).evaluation_batches(split, recipe.data, 250)
+    return np.concatenate([images.numpy() for images, _ in batches])
 
 
 def _check_arguments(args, out):
     check_in_range("--calibration-images", args.calibration_images, least=1)
-    check_in_range("--max-drop", args.max_drop, least=0.0)
+    if args.max_drop is not None:
+        check_in_range("--max-drop", args.max_drop, least=0.0)
     if args.images is not None:
         check_in_range("--images", args.images, least=1)
         if not args.evaluate:

@@ -22,6 +22,8 @@ from flatbuffers.table import Table
 from recipes.errors import UserError
 from tflite import model_file
 
+# The outputs of `tflite.detector`, named as in TensorFlow's object-detection models.
+DETECTION_OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 LABELS_FILE = "labels.txt"
 RECIPE_FILE = "recipe.json"
 
@@ -32,16 +34,25 @@ _SLOTS = {
     **{"name": 0, "description": 1},  # ModelMetadata, TensorMetadata, AssociatedFile
     **{"version": 2, "subgraph_metadata": 3, "author": 4, "license": 5},  # ModelMetadata
     **{"associated_files": 6, "min_parser_version": 7},  # ModelMetadata; the first in TensorMetadata too
-    **{"input_tensor_metadata": 2, "output_tensor_metadata": 3},  # SubGraphMetadata
+    **{
+        "input_tensor_metadata": 2,
+        "output_tensor_metadata": 3,
+        "output_tensor_groups": 8,
+    },  # SubGraphMetadata
+    **{"tensor_names": 1},  # TensorGroup
     **{"content": 3, "process_units": 4},  # TensorMetadata
     **{"content_properties_type": 0, "content_properties": 1},  # Content
     **{"color_space": 0},  # ImageProperties
+    **{"index": 0, "box_type": 1},  # BoundingBoxProperties
     **{"options_type": 0, "options": 1},  # ProcessUnit
     **{"mean": 0, "std": 1},  # NormalizationOptions
     **{"type": 2},  # AssociatedFile
 }
 _IMAGE_PROPERTIES, _RGB, _NORMALIZATION = 2, 1, 1
-_DESCRIPTIONS, _TENSOR_AXIS_LABELS = 1, 2
+_BOUNDING_BOX_PROPERTIES, _BOUNDARIES = 3, 1
+_DESCRIPTIONS, _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 1, 2, 3
+# What MediaPipe's ObjectDetector looks for, in the order of `DETECTION_OUTPUTS`.
+_DETECTION = ("location", "category", "score", "number of detections")
 # What flatbuffers, zipfile and NumPy raise on bytes that are not what they should be.
 _DAMAGED = (
     AttributeError,
@@ -58,7 +69,7 @@ _DAMAGED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What a .tflite file of an image classifier says about itself.
+    """What a .tflite file of an image classifier or a detector says about itself.
 
     Attributes:
         name: Name of the network.
@@ -94,7 +105,8 @@ def add_metadata(content, metadata):
 
     Args:
         content: The bytes of a .tflite model without metadata, with one image as input.
-        metadata: A `Metadata`. The labels go to the output that has as many values.
+        metadata: A `Metadata`. The labels go to the output that has as many values, or to a detector's
+            classes.
 
     Returns:
         The bytes of the model with metadata.
@@ -131,7 +143,7 @@ def add_metadata(content, metadata):
 
 
 def read_metadata(path):
-    """Reads what `add_metadata`, or another writer of the format, wrote into an image classifier.
+    """Reads what `add_metadata`, or another writer of the format, wrote into a classifier or a detector.
 
     Args:
         path: Path of a .tflite file.
@@ -185,11 +197,10 @@ def _describe(metadata, outputs):
         }
         image["process_units"] = [{"options_type": _NORMALIZATION, "options": normalization}]
 
-    def output(tensor):
-        if metadata.labels is not None and tensor.shape[-1] == len(metadata.labels):
-            return {"name": "probability", "associated_files": [labels]}
-        return {"name": tensor.name.decode()}  # MediaPipe reads the name of every output, and expects one
-
+    if [tensor.name.decode() for tensor in outputs] == list(DETECTION_OUTPUTS):
+        described = _detection({**labels, "type": _TENSOR_VALUE_LABELS}, metadata.labels)
+    else:
+        described = {"output_tensor_metadata": [_output(each, labels, metadata.labels) for each in outputs]}
     return {
         "name": metadata.name,
         "description": metadata.description,
@@ -197,11 +208,29 @@ def _describe(metadata, outputs):
         "author": metadata.author,
         "license": metadata.license,
         "associated_files": [] if metadata.recipe is None else [recipe],
-        "subgraph_metadata": [
-            {"input_tensor_metadata": [image], "output_tensor_metadata": [output(each) for each in outputs]}
-        ],
+        "subgraph_metadata": [{"input_tensor_metadata": [image], **described}],
         "min_parser_version": "1.0.0",
     }
+
+
+def _output(tensor, file, labels):
+    if labels is not None and tensor.shape[-1] == len(labels):
+        return {"name": "probability", "associated_files": [file]}
+    return {"name": tensor.name.decode()}  # MediaPipe reads the name of every output, and expects one
+
+
+def _detection(file, labels):
+    """What a detector's four outputs are: ymin, xmin, ymax, xmax; classes; scores; their number."""
+    tensors: list[dict] = [{"name": name} for name in _DETECTION]
+    corners = {"index": np.array([1, 0, 3, 2], "uint32"), "box_type": _BOUNDARIES}  # where left, top … are
+    tensors[0]["content"] = {
+        "content_properties_type": _BOUNDING_BOX_PROPERTIES,
+        "content_properties": corners,
+    }
+    if labels is not None:
+        tensors[1]["associated_files"] = [file]
+    group = {"name": "detection_result", "tensor_names": list(_DETECTION[:3])}
+    return {"output_tensor_metadata": tensors, "output_tensor_groups": [group]}
 
 
 def _write(builder, value):
@@ -248,7 +277,7 @@ def _parse(root, archive):
         archive.read(_text(file, "name")).decode().splitlines()
         for output in _tables(graph, "output_tensor_metadata")
         for file in _tables(output, "associated_files")
-        if _number(file, "type") == _TENSOR_AXIS_LABELS
+        if _number(file, "type") in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS)
     ]
     return Metadata(
         name=_text(root, "name"),

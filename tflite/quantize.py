@@ -185,7 +185,7 @@ def unsigned(content):
     """Gives an int8 model an unsigned input and output, as cameras and MediaPipe have them: x + 128.
 
     Args:
-        content: The bytes of a model with one int8 input and one int8 output.
+        content: The bytes of a model with one int8 input; outputs that are no integers stay as they are.
 
     Returns:
         The bytes of the same model behind and before one `QUANTIZE` operator each, which adds 128.
@@ -216,8 +216,11 @@ def unsigned(content):
         operator.inputs, operator.outputs = np.array([source]), np.array([target])
         return operator
 
-    (first,), (last,) = graph.inputs, graph.outputs
-    graph.inputs, graph.outputs = np.array([add_unsigned(first)]), np.array([add_unsigned(last)])
+    (first,) = graph.inputs
+    graph.inputs = np.array([add_unsigned(first)])
     graph.operators.insert(0, requantize(graph.inputs[0], first))
-    graph.operators.append(requantize(last, graph.outputs[0]))
+    for position, last in enumerate(graph.outputs):
+        if graph.tensors[last].type == schema.TensorType.INT8:
+            graph.outputs[position] = add_unsigned(last)
+            graph.operators.append(requantize(last, graph.outputs[position]))
     return model_file.write(model)

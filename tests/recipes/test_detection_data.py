@@ -111,7 +111,7 @@ def test_what_voc_needs():
     with pytest.raises(UserError, match=r"data\.train_splits must name splits"):
         detection_data.load(data)
     data = RECIPE.override(["data.train_splits=train"]).data
-    with pytest.raises(UserError, match="a year and a split, 2007/train for example. Received: train"):
+    with pytest.raises(UserError, match=r"a year and a split, 2007/train for example\. Received: train"):
         detection_data.load(data)
 
 

@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from shapes import shapes
 
 from recipes import data as data_sets
-from recipes.classification import compiled_model
 from recipes.registry import RECIPES
+from recipes.tasks import task_of
 
 NARROW = [name for name, recipe in RECIPES.items() if recipe.model.width_multiplier == 0.35]
 
@@ -20,6 +21,7 @@ def images(cifar10_or_none):
     return {
         "digits": data_sets.load(RECIPES["digits-mobilenetv2-sb"].data).train,
         "cifar10": cifar10_or_none.train if cifar10_or_none else noise,
+        "voc": shapes(),
     }
 
 
@@ -31,10 +33,11 @@ def test_every_data_set_and_kind_is_here():
 @pytest.mark.parametrize("name", NARROW)
 def test_trains(name, images):
     recipe = RECIPES[name].override(["batch_size=4", "steps_per_epoch=2", "epochs=1"])
-    model = compiled_model(recipe, classes=10)
+    task = task_of(recipe)
+    model = task.compiled_model(recipe, classes=10)
     model.run_eagerly = True  # compiling the graph takes longer than two steps without it
     before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
-    batches = data_sets.training_batches(images[recipe.data.name], recipe)
+    batches = task.training_batches(images[recipe.data.name], recipe)
     history = model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     for weight, old in zip(model.trainable_variables, before, strict=True):

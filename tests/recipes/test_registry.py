@@ -47,6 +47,21 @@ TABLE_9 = {
 TABLE_10 = {"x1-x4": "91.220 ± 0.137  91.286 ± 0.265  91.562 ± 0.122  90.900 ± 0.416"}
 
 
+TABLE_4 = {
+    (0.35, "static"): 45.409,
+    (0.35, "se"): 11.025,
+    (0.35, "sb"): 46.795,
+    (0.5, "static"): 51.770,
+    (0.5, "sb"): 52.245,
+    (0.75, "static"): 56.304,
+    (0.75, "se"): 14.125,
+    (0.75, "sb"): 57.325,
+    (1.0, "static"): 59.966,
+    (1.0, "se"): 21.168,
+    (1.0, "sb"): 61.491,
+}
+
+
 def numbers(line):
     """The pairs of accuracy and deviation in a line."""
     return [(float(a), float(b)) for a, b in re.findall(r"([\d.]+) ± ([\d.]+)", line)]
@@ -54,7 +69,7 @@ def numbers(line):
 
 def expected_rows():
     """Every row of the tables: (table, width, attention as it must be built) -> (accuracy, deviation)."""
-    rows = {}
+    rows = {(4, width, sb_keras.Attention(kind)): (x, None) for (width, kind), x in TABLE_4.items()}
     for (kind, positions), line in TABLE_5.items():
         for width, cell in zip(WIDTHS, numbers(line), strict=True):
             rows[5, width, sb_keras.Attention(kind, positions=positions)] = cell
@@ -79,7 +94,9 @@ def test_names():
     cifar10 = [f"cifar10-mobilenetv2-{kind}" for kind in KINDS]
     wide = [f"{name}-x{width}" for name in cifar10 for width in WIDTHS[1:]]
     digits = [f"digits-mobilenetv2-{kind}" for kind in KINDS]
-    assert set(RECIPES) == {*digits, *cifar10, *wide}
+    voc = [f"voc-ssdlite-mobilenetv2-{kind}" for kind in ("static", "se", "sb")]
+    wide_voc = [f"{name}-x{width}" for name in voc for width in WIDTHS[1:]]
+    assert set(RECIPES) == {*digits, *cifar10, *wide, *voc, *wide_voc}
     assert registry.DEFAULT in RECIPES
     assert all(recipe.name == name for name, recipe in RECIPES.items())
 
@@ -88,7 +105,7 @@ def test_every_row_of_the_paper_is_reached_by_a_name_and_at_most_one_setting():
     reached = {}
     for result in PAPER:
         recipe = registry.find(result.recipe).override([result.setting] if result.setting else [])
-        assert recipe.model.builder == "CifarMobileNetV2"
+        assert recipe.model.builder == ("SSDLite" if result.table == 4 else "CifarMobileNetV2")
         key = (result.table, recipe.model.width_multiplier, recipe.model.attention)
         assert key not in reached
         reached[key] = (result.accuracy, result.spread)
@@ -96,7 +113,7 @@ def test_every_row_of_the_paper_is_reached_by_a_name_and_at_most_one_setting():
 
 
 def test_number_of_rows_a_table():
-    assert collections.Counter(r.table for r in PAPER) == {5: 24, 6: 12, 7: 4, 8: 20, 9: 20, 10: 4}
+    assert collections.Counter(r.table for r in PAPER) == {4: 11, 5: 24, 6: 12, 7: 4, 8: 20, 9: 20, 10: 4}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -113,6 +130,22 @@ def test_cifar10_settings_are_those_of_section_5_3(kind, width):
     assert (optimizer.learning_rate, optimizer.schedule) == (0.1, "cosine")
     assert (recipe.batch_size, recipe.epochs, recipe.steps_per_epoch) == (128, 200, None)
     assert data.validation_fraction == 0  # all 50,000 images are for training
+
+
+@pytest.mark.parametrize("kind", ["static", "se", "sb"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_voc_settings_are_those_of_section_5_2(kind, width):
+    recipe = RECIPES[f"voc-ssdlite-mobilenetv2-{kind}" + ("" if width == 0.35 else f"-x{width}")]
+    assert recipe.model.builder == "SSDLite"
+    assert recipe.model.width_multiplier == width
+    assert recipe.model.attention == sb_keras.Attention(kind)
+    data, optimizer = recipe.data, recipe.optimizer
+    assert data.train_splits == ("2007/train+validation", "2012/train+validation")
+    assert (data.test_splits, data.image_size, data.augmentation) == (("2007/test",), 300, "ssd")
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 4e-5)
+    assert (optimizer.learning_rate, optimizer.schedule) == (0.01, "cosine")
+    assert (recipe.batch_size, recipe.epochs, recipe.steps_per_epoch) == (32, 200, None)
+    assert data.validation_fraction == 0
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from recipes.data import to_pixels
 from recipes.errors import exit_code
 from recipes.recipe import Recipe
 from recipes.run_directory import RunDirectory
 from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2
 from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
-from tflite.convert import convert, main, to_pixels
+from tflite.convert import convert, main
 from tflite.delegation import find_delegation
 from tflite.metadata import read_metadata
 

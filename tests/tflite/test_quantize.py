@@ -4,9 +4,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from recipes.data import to_pixels
 from sb_keras import Attention
 from tflite import model_file
-from tflite.convert import convert, to_pixels
+from tflite.convert import convert
 from tflite.delegation import find_delegation
 from tflite.interpreter import dequantized, predict, quantized
 from tflite.quantize import as_images, without_idle_clamps

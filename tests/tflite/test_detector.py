@@ -1,0 +1,248 @@
+"""Tests of a detector's file against Keras, and of MediaPipe Tasks' ObjectDetector on it."""
+
+import contextlib
+import sys
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+import sb_keras
+from recipes import detection
+from recipes.errors import exit_code
+from recipes.registry import RECIPES
+from recipes.run_directory import RunDirectory
+from sb_keras.detection import detect, ssdlite_anchors
+from tflite import convert as convert_program
+from tflite import evaluate as evaluate_program
+from tflite.convert import convert
+from tflite.detector import find, mean_average_precision
+from tflite.metadata import DETECTION_OUTPUTS, Metadata, add_metadata, read_metadata
+
+sys.path.append(str(__import__("pathlib").Path(__file__).parents[1] / "recipes"))
+from shapes import CLASSES, shapes_dataset
+
+MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+PIXELS = Metadata(name="shapes", labels=CLASSES, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    """Pictures of rectangles as pixels, (8, 300, 300, 3)."""
+    images = detection.evaluation_batches(
+        shapes_dataset().test, RECIPES["voc-ssdlite-mobilenetv2-sb"].data, 8
+    )
+    ((images, _),) = images.as_numpy_iterator()
+    return np.round(images * 128 + 127).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model(pixels):
+    """A detector that is sure enough of some boxes, each of another class: its heads are not at rest."""
+    keras.utils.set_random_seed(0)
+    model = sb_keras.SSDLite(0.35, sb_keras.Attention("sb", positions=("expand",)), classes=3)
+    generator = np.random.default_rng(0)
+    for layer in model.layers:  # moving averages of an untrained network: those of the pictures
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model((pixels - 127) / 128, training=True)
+    heads = [model.get_layer(f"{head}{number}") for number in range(1, 7) for head in ("classes", "boxes")]
+    for layer in heads:
+        layer.kernel.assign(generator.normal(0, 1, layer.kernel.shape))
+    outputs = keras.Model(model.input, [layer.output for layer in heads]).predict(pixels / 128 - 1, verbose=0)
+    for layer, output in zip(heads, outputs, strict=True):  # logits and offsets that vary by about 1
+        layer.kernel.assign(layer.kernel / output.std())
+    return model
+
+
+@pytest.fixture(scope="module")
+def content(model):
+    return convert(model, labels=CLASSES, normalization=(MEAN, STD))
+
+
+def opened(content):
+    interpreter = Interpreter(model_content=content, num_threads=2)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def by_keras(model, pixels):
+    outputs = model.predict((pixels - 127) / 128, verbose=0)
+    found = keras.tree.map_structure(lambda x: x.numpy(), detect(outputs, ssdlite_anchors()))
+    return detection.by_picture(found)
+
+
+def test_the_file_finds_what_keras_finds(model, content, pixels):
+    for actual, expected in zip(find(opened(content), [pixels]), by_keras(model, pixels), strict=True):
+        assert len(expected["scores"]) > 10
+        # The hundredth box may be another one where scores are as good as equal.
+        best = int(np.sum(expected["scores"] > expected["scores"][-1] + 1e-4))
+        assert best > 10
+        missing = 0
+        for row in range(best):  # of two that score the same to five digits, either may come first
+            same = (
+                (actual["classes"] == expected["classes"][row])
+                & (np.abs(actual["scores"] - expected["scores"][row]) < 1e-4)
+                & np.all(np.abs(actual["boxes_yxyx"] - expected["boxes_yxyx"][row]) < 1e-3, axis=-1)
+            )
+            missing += not same.any()
+        assert missing <= 2  # whose overlap with a better one is the limit, to float32's digits
+
+
+def test_layout_is_that_of_tflites_detectors(content):
+    interpreter = opened(content)
+    details = interpreter.get_output_details()
+    assert [tuple(each["shape"]) for each in details] == [(1, 100, 4), (1, 100), (1, 100), (1,)]
+    assert all(each["dtype"] == np.float32 for each in details)
+    runner = interpreter.get_signature_runner("serving_default")
+    assert set(runner.get_output_details()) == set(DETECTION_OUTPUTS)
+    with contextlib.redirect_stderr(None):
+        assert {each["op_name"] for each in interpreter._get_ops_details()} >= {
+            "TFLite_Detection_PostProcess"
+        }
+
+
+@pytest.mark.parametrize("quantization", ["float16", "dynamic"])
+def test_smaller_weights(model, quantization, pixels):
+    content = convert(model, quantization, normalization=(MEAN, STD))
+    for actual, expected in zip(
+        find(opened(content), [pixels[:2]]), by_keras(model, pixels[:2]), strict=True
+    ):
+        # The best box of a picture, to what half precision and 8-bit weights leave of it.
+        assert actual["scores"][0] == pytest.approx(expected["scores"][0], abs=0.1)
+
+
+def test_int8_keeps_scales_of_logits_and_boxes_apart(model, pixels):
+    content = convert(model, "int8", (pixels - 127) / 128, normalization=(MEAN, STD))
+    interpreter = opened(content)
+    (source,) = interpreter.get_input_details()
+    assert (source["dtype"], tuple(source["quantization"])) == (np.uint8, (1.0, 0))
+    assert all(each["dtype"] == np.float32 for each in interpreter.get_output_details())
+    scales = {
+        tensor["name"]: tensor["quantization"][0]
+        for tensor in interpreter.get_tensor_details()
+        if tensor["name"].endswith("_float") or tuple(tensor["shape"]) in ((1, 3000, 4), (1, 3000, 5))
+    }
+    assert len({scale for scale in scales.values() if scale}) >= 2
+    for actual, expected in zip(find(interpreter, [pixels]), by_keras(model, pixels), strict=True):
+        assert actual["scores"].max() == pytest.approx(expected["scores"].max(), abs=0.2)
+
+
+def test_labels_of_another_number_are_refused(model):
+    with pytest.raises(ValueError, match=r"must name the model's 3 classes\. Received: 2 names"):
+        convert(model, labels=["a", "b"])
+
+
+def test_metadata(content, tmp_path):
+    path = tmp_path / "shapes.tflite"
+    path.write_bytes(add_metadata(convert_without_labels(content), PIXELS))
+    assert read_metadata(path).labels == CLASSES
+
+
+def convert_without_labels(content):
+    """The same file without what `labels` put into it: metadata are written once."""
+    from tflite import model_file
+
+    model = model_file.read(content)
+    model.metadata = [entry for entry in model.metadata if entry.name != b"TFLITE_METADATA"]
+    return model_file.write(model)
+
+
+def test_mediapipe_finds_the_same(content, pixels):
+    mediapipe = pytest.importorskip("mediapipe", reason="mediapipe is not installed")
+    from mediapipe.tasks.python import BaseOptions
+    from mediapipe.tasks.python.vision import ObjectDetector, ObjectDetectorOptions
+
+    content = add_metadata(convert_without_labels(content), PIXELS)
+    options = ObjectDetectorOptions(base_options=BaseOptions(model_asset_buffer=content), max_results=5)
+    expected = find(opened(content), [pixels])
+    inside = 0
+    with contextlib.closing(ObjectDetector.create_from_options(options)) as detector:
+        for picture, each in zip(pixels, expected, strict=True):
+            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture.astype("uint8"))
+            found = detector.detect(image).detections
+            assert len(found) == 5
+            for row, detected in enumerate(found):
+                (category,), box = detected.categories, detected.bounding_box
+                assert category.category_name == CLASSES[each["classes"][row]]
+                assert category.score == pytest.approx(each["scores"][row], abs=1e-5)
+                top, left, bottom, right = each["boxes_yxyx"][row] * 300
+                # MediaPipe rounds to pixels, and lets boxes stick out: by how much, their sides tell.
+                assert (box.origin_y, box.origin_x) == pytest.approx((top, left), abs=1.01)
+                assert box.height >= bottom - top - 2
+                assert box.width >= right - left - 2
+                if 0 < top < bottom < 300 and 0 < left < right < 300:
+                    assert (box.height, box.width) == pytest.approx((bottom - top, right - left), abs=2)
+                    inside += 1
+    assert inside > 10
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    """A run directory of that detector."""
+    run = RunDirectory(tmp_path_factory.mktemp("run"))
+    run.claim(RECIPES["voc-ssdlite-mobilenetv2-sb"].override(["batch_size=8"]))
+    run.save_model(model, run.final_file)
+    run.write_result({"classes": list(CLASSES)})
+    return run
+
+
+def test_convert_and_evaluate_programs(run, pixels, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(detection, "load", lambda data: shapes_dataset())
+    out = tmp_path / "shapes.tflite"
+    # Nothing that this network finds is an object: its score hangs on the order of what scores the same.
+    arguments = [str(run.path), "--out", str(out), "--evaluate", "--max-drop", "100"]
+    assert exit_code(lambda: convert_program.main(arguments)) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    scores = {line[0]: line[1] for line in lines if line and line[0] in ("Keras", "folded", "TFLite")}
+    assert len(scores) == 3
+    assert read_metadata(out).labels == CLASSES
+    expected = mean_average_precision(shapes_dataset().test, find(opened(out.read_bytes()), [pixels]))
+    assert scores["TFLite"] == f"{expected:.2f}"
+
+    assert exit_code(lambda: evaluate_program.main([str(out), str(run.path)])) == 0
+    output = capsys.readouterr().out
+    assert f"{expected / 100:.4f}" in output
+    assert "8 test images" in output
+
+
+def test_a_gate_that_fails_writes_nothing(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(detection, "load", lambda data: shapes_dataset())
+    monkeypatch.setattr(
+        convert_program,
+        "average_precisions",
+        lambda *_, **__: {"Keras": 50.0, "folded": 50.0, "TFLite": 46.9},
+    )
+    out = tmp_path / "shapes.tflite"
+    arguments = [str(run.path), "--out", str(out), "--evaluate", "--quantize", "int8"]
+    assert exit_code(lambda: convert_program.main(arguments)) == 1
+    assert "loses 3.10 points, at most 3 are allowed" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_a_classifiers_file_does_not_fit_a_detectors_recipe(run, models, monkeypatch, capsys):
+    monkeypatch.setattr(detection, "load", lambda data: shapes_dataset())
+    (file, *_) = sorted(models.glob("*.tflite"))
+    assert exit_code(lambda: evaluate_program.main([str(file), str(run.path)])) == 2
+    assert "does not fit the recipe's data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("threads", range(1, 9))
+def test_no_class_is_lost_with_any_number_of_threads(threads):
+    """TFLite's operator alone loses one: https://github.com/tensorflow/tensorflow/issues/56058."""
+    classes = 20
+    source = keras.Input((3000, classes + 5))
+    outputs = {
+        "classes": keras.layers.Cropping1D(0, name="classes")(source[..., : classes + 1]),
+        "boxes": keras.layers.Cropping1D(0, name="boxes")(source[..., classes + 1 :]),
+    }
+    content = convert(keras.Model(source, outputs))
+    values = np.zeros((1, 3000, classes + 5), "float32")
+    values[..., 0] = 20  # background everywhere, but for an anchor a class
+    anchors = np.random.default_rng(0).permutation(3000)[:classes]
+    values[0, anchors, 0], values[0, anchors, 1 + np.arange(classes)] = 0, 10
+    interpreter = Interpreter(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+    (found,) = find(interpreter, [values])
+    assert sorted(found["classes"]) == list(range(classes))

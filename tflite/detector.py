@@ -1,0 +1,198 @@
+"""A detector's file: from the network's logits and offsets to boxes, classes, scores and their number.
+
+The operator is TFLite's `TFLite_Detection_PostProcess`
+(https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/kernels/detection_postprocess.cc), which
+its object-detection tools, MediaPipe and LiteRT have built in. It goes behind a network that is quantized
+already, and works in floats: logits and offsets keep scales of their own until there.
+"""
+
+import sys
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
+
+from recipes import detection_report
+from recipes.data import to_pixels
+from recipes.detection import find as find_by_keras
+from recipes.detection_data import evaluation_batches
+from sb_keras.detection import ssdlite_anchors
+from sb_keras.detection.boxes import VARIANCES
+from tflite import model_file
+from tflite.interpreter import quantized
+from tflite.metadata import DETECTION_OUTPUTS
+
+DETECTIONS = 100
+# The operator's suppression never finds the class whose number is that of the threads, if there are several
+# (https://github.com/tensorflow/tensorflow/issues/56058). So many classes that are never seen come first.
+IDLE_CLASSES = 32
+OPTIONS = {  # those of `sb_keras.detection.detect`
+    "max_detections": DETECTIONS,
+    "max_classes_per_detection": 1,
+    "detections_per_class": 100,
+    "use_regular_nms": True,
+    "nms_score_threshold": 0.01,
+    "nms_iou_threshold": 0.45,
+    **{f"{name}_scale": 1 / variance for name, variance in zip("yxhw", VARIANCES, strict=True)},
+}
+
+
+def is_detector(model):
+    """Whether a Keras model has the outputs of `sb_keras.SSDLite`."""
+    return isinstance(model.output, dict) and set(model.output) == {"classes", "boxes"}
+
+
+def add_detection(content):
+    """Puts softmax, decoding and suppression behind a network.
+
+    Args:
+        content: The bytes of a .tflite model with the outputs `classes`, logits (1, anchors, classes + 1),
+            and `boxes`, offsets (1, anchors, 4), in floats or integers.
+
+    Returns:
+        The bytes of the model with the outputs of TFLite's detectors: boxes (1, 100, 4) as ymin, xmin, ymax
+        and xmax relative to the image, classes from 0 (1, 100), scores (1, 100), and their number (1,), in
+        floats.
+    """
+    model = model_file.read(content)
+    (graph,), (signature,) = model.subgraphs, model.signatureDefs
+    ends = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
+
+    def add_tensor(name, shape, data=None):
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name.encode(), np.array(shape, "int32"), 0
+        tensor.type = schema.TensorType.FLOAT32
+        if data is not None:
+            data = np.asarray(data)
+            tensor.type = schema.TensorType.INT32 if data.dtype == "int32" else schema.TensorType.FLOAT32
+            tensor.buffer = len(model.buffers)
+            model.buffers.append(schema.BufferT(np.frombuffer(data.tobytes(), np.uint8)))
+        graph.tensors.append(tensor)
+        return len(graph.tensors) - 1
+
+    def constant(name, values, dtype="int32"):
+        values = np.array(values, dtype)
+        return add_tensor(name, values.shape, values)
+
+    def add_operator(name, inputs, outputs, version=1, **options):
+        entry, operator = schema.OperatorCodeT(), schema.OperatorT()
+        entry.builtinCode = getattr(schema.BuiltinOperator, name)
+        entry.deprecatedBuiltinCode, entry.version = min(entry.builtinCode, 127), version
+        operator.opcodeIndex = len(model.operatorCodes)
+        operator.inputs, operator.outputs = np.array(inputs, "int32"), np.array(outputs, "int32")
+        if options:
+            kind = f"{name.capitalize()}Options"
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            operator.builtinOptions = getattr(schema, f"{kind}T")()
+            vars(operator.builtinOptions).update(options)
+        model.operatorCodes.append(entry)
+        graph.operators.append(operator)
+        return entry, operator
+
+    def as_floats(name):
+        tensor = graph.tensors[ends[name]]
+        if tensor.type == schema.TensorType.FLOAT32:
+            return ends[name]
+        floats = add_tensor(f"{name}_float", tensor.shape)
+        add_operator("DEQUANTIZE", [ends[name]], [floats], version=2)
+        return floats
+
+    logits, offsets = as_floats("classes"), as_floats("boxes")
+    _, count, columns = (int(side) for side in graph.tensors[logits].shape)
+    classes = columns - 1
+    probabilities = add_tensor("probabilities", (1, count, columns))
+    add_operator("SOFTMAX", [logits], [probabilities], beta=1.0)
+    objects = add_tensor("objects", (1, count, classes))
+    begin, size = constant("begin", [0, 0, 1]), constant("size", [1, count, classes])
+    add_operator("SLICE", [probabilities, begin, size], [objects])
+    scores = add_tensor("scores", (1, count, IDLE_CLASSES + classes))
+    add_operator("PAD", [objects, constant("paddings", [[0, 0], [0, 0], [IDLE_CLASSES, 0]])], [scores])
+
+    shapes = ((1, DETECTIONS, 4), (1, DETECTIONS), (1, DETECTIONS), (1,))
+    found = [add_tensor(name, shape) for name, shape in zip(DETECTION_OUTPUTS, shapes, strict=True)]
+    shifted = add_tensor("shifted_classes", shapes[1])
+    anchors = constant("anchors", ssdlite_anchors(), "float32")
+    outputs = [found[0], shifted, *found[2:]]
+    code, operator = add_operator("CUSTOM", [offsets, scores, anchors], outputs)
+    code.customCode = b"TFLite_Detection_PostProcess"
+    options = flexbuffers.Dumps({**OPTIONS, "num_classes": IDLE_CLASSES + classes})
+    operator.customOptions = np.frombuffer(options, np.uint8)
+    add_operator(
+        "SUB",
+        [shifted, constant("idle_classes", [IDLE_CLASSES], "float32")],
+        [found[1]],
+        fusedActivationFunction=schema.ActivationFunctionType.RELU,  # what follows the last one is zeros
+    )
+    graph.outputs = np.array(found, "int32")
+    signature.outputs = [
+        schema.TensorMapT(name.encode(), index) for name, index in zip(DETECTION_OUTPUTS, found, strict=True)
+    ]
+    return model_file.write(model)
+
+
+def find(interpreter, batches, progress=0):
+    """What a detector's file finds.
+
+    Args:
+        interpreter: An interpreter of such a file.
+        batches: Batches of images as the file takes them, floats (n, 300, 300, 3).
+        progress: How many pictures to count them against on standard error; 0 for not counting.
+
+    Returns:
+        For every picture `boxes_yxyx`, cut off at its border, `classes` and `scores`.
+    """
+    (source,), found = interpreter.get_input_details(), []
+    targets = [tensor["index"] for tensor in interpreter.get_output_details()]
+    for images in batches:
+        for image in images:
+            interpreter.set_tensor(source["index"], quantized(image[None], source))
+            interpreter.invoke()
+            boxes, classes, scores, count = (interpreter.get_tensor(target)[0] for target in targets)
+            count = int(count)
+            found.append(
+                {
+                    "boxes_yxyx": np.clip(boxes[:count], 0, 1),
+                    "classes": classes[:count].astype("int32"),
+                    "scores": scores[:count],
+                }
+            )
+            if progress:
+                end = "\n" if len(found) == progress else ""
+                print(f"\r{len(found)} of {progress} pictures", end=end, file=sys.stderr, flush=True)
+    return found
+
+
+def average_precisions(models, interpreter, inputs, split, recipe, progress=False):
+    """Mean average precision (VOC2007's), in percent, of Keras models and of a file on the same pictures.
+
+    Args:
+        models: Detectors by name.
+        interpreter: An interpreter of the file.
+        inputs: A function from normalized images to those that the file takes.
+        split: The pictures.
+        recipe: Their recipe.
+        progress: Whether to count them on standard error.
+
+    Returns:
+        A dictionary, with `"TFLite"` for the file.
+    """
+    found = {name: [] for name in models}
+    for name, model in models.items():
+        for _, _, detections in find_by_keras(model, split, recipe):
+            found[name] += detections
+    batches = (
+        inputs(images.numpy()) for images, _ in evaluation_batches(split, recipe.data, recipe.batch_size)
+    )
+    found["TFLite"] = find(interpreter, batches, len(split) if progress else 0)
+    return {name: mean_average_precision(split, each) for name, each in found.items()}
+
+
+def mean_average_precision(split, found):
+    """VOC2007's, in percent."""
+    eleven_point, _ = detection_report.metrics_of(split, found, 1 + int(split.labels.max()))
+    return 100 * eleven_point.mean()
+
+
+def pixels_of(data):
+    """What makes pixels of normalized images, for files that take pixels."""
+    return lambda images: to_pixels(images, data.mean, data.std)
