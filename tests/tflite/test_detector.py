@@ -1,12 +1,15 @@
 """Tests of a detector's file against Keras, and of MediaPipe Tasks' ObjectDetector on it."""
 
 import contextlib
+import pathlib
+import re
 import sys
 
 import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
 
 import sb_keras
 from recipes import detection
@@ -20,7 +23,7 @@ from tflite.convert import convert
 from tflite.detector import find, mean_average_precision
 from tflite.metadata import DETECTION_OUTPUTS, Metadata, add_metadata, read_metadata
 
-sys.path.append(str(__import__("pathlib").Path(__file__).parents[1] / "recipes"))
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "recipes"))
 from shapes import CLASSES, shapes_dataset
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -176,6 +179,19 @@ def test_mediapipe_finds_the_same(content, pixels):
                     assert (box.height, box.width) == pytest.approx((bottom - top, right - left), abs=2)
                     inside += 1
     assert inside > 10
+
+
+def test_the_readmes_example_runs(content, pixels, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mediapipe", reason="mediapipe is not installed")
+    readme = (pathlib.Path(__file__).parents[2] / "tflite" / "README.md").read_text()
+    (example,) = [
+        each for each in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "detector" in each
+    ]
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("detector.tflite").write_bytes(add_metadata(convert_without_labels(content), PIXELS))
+    Image.fromarray(pixels[0].astype("uint8")).save("photo.jpg")
+    exec(example, {})
+    assert any(name in capsys.readouterr().out for name in CLASSES)
 
 
 @pytest.fixture(scope="module")
