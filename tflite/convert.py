@@ -19,6 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import sb_keras
 from recipes.data import to_pixels
+from recipes.detection import classes_of
 from recipes.errors import UserError, check_in_range, exit_code
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
@@ -77,7 +78,7 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
     if len(shapes) != 1 or None in shapes[0][1:]:
         raise ValueError(f"`model` must have one input of known size. Received inputs of shape {shapes}")
     detector = is_detector(model)
-    classes = model.output["classes"].shape[-1] - 1 if detector else folded.outputs[0].shape[-1]
+    classes = classes_of(model) if detector else folded.outputs[0].shape[-1]
     if labels is not None and len(labels) != classes:
         raise ValueError(f"`labels` must name the model's {classes} classes. Received: {len(labels)} names")
     integers = quantize in CALIBRATED

@@ -39,7 +39,7 @@ OPTIONS = {  # those of `sb_keras.detection.detect`
 
 def is_detector(model):
     """Whether a Keras model has the outputs of `sb_keras.SSDLite`."""
-    return isinstance(model.output, dict) and set(model.output) == {"classes", "boxes"}
+    return {tensor._keras_history.operation.name for tensor in model.outputs} == {"classes", "boxes"}
 
 
 def add_detection(content):

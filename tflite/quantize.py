@@ -219,8 +219,10 @@ def unsigned(content):
     (first,) = graph.inputs
     graph.inputs = np.array([add_unsigned(first)])
     graph.operators.insert(0, requantize(graph.inputs[0], first))
-    for position, last in enumerate(graph.outputs):
+    outputs = graph.outputs.tolist()  # the array's memory may be an operator's too: `model_file.write`
+    for position, last in enumerate(outputs):
         if graph.tensors[last].type == schema.TensorType.INT8:
-            graph.outputs[position] = add_unsigned(last)
-            graph.operators.append(requantize(last, graph.outputs[position]))
+            outputs[position] = add_unsigned(last)
+            graph.operators.append(requantize(last, outputs[position]))
+    graph.outputs = np.array(outputs)
     return model_file.write(model)

@@ -36,6 +36,7 @@ def start(code, *args, **kwargs):
     program = f"""
 import os, signal, sys
 sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
 import tiny
 from recipes import train
 from recipes.errors import exit_code
