@@ -213,16 +213,16 @@ def unsigned(content):
     def requantize(source, target):
         operator = schema.OperatorT()
         operator.opcodeIndex = len(model.operatorCodes) - 1
-        operator.inputs, operator.outputs = np.array([source]), np.array([target])
+        operator.inputs, operator.outputs = np.array([source], "int32"), np.array([target], "int32")
         return operator
 
     (first,) = graph.inputs
-    graph.inputs = np.array([add_unsigned(first)])
+    graph.inputs = np.array([add_unsigned(first)], "int32")
     graph.operators.insert(0, requantize(graph.inputs[0], first))
     outputs = graph.outputs.tolist()  # the array's memory may be an operator's too: `model_file.write`
     for position, last in enumerate(outputs):
         if graph.tensors[last].type == schema.TensorType.INT8:
             outputs[position] = add_unsigned(last)
             graph.operators.append(requantize(last, outputs[position]))
-    graph.outputs = np.array(outputs)
+    graph.outputs = np.array(outputs, "int32")
     return model_file.write(model)
