@@ -1,8 +1,14 @@
 """What the tests of conversion and evaluation share: a run directory that no training was needed for."""
 
+import functools
+import http.server
+import shutil
+import threading
+
 import keras
 import numpy as np
 import pytest
+from page import WEB, Handler, idle
 from small_models import write_models
 
 from recipes import data as data_sets
@@ -56,3 +62,40 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     write_models(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="Python's playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Debian's chromium is not installed")
+    if not (WEB / "node_modules" / "@litertjs" / "core").is_dir():
+        pytest.skip("LiteRT.js is not installed: npm ci --prefix tflite/web")
+    with playwright.sync_playwright() as driver:
+        arguments = ["--no-sandbox", "--use-fake-device-for-media-stream"]  # a camera that shows a clock
+        browser = driver.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(browser):
+    """Opens the page with the models and pictures of a folder, and waits until it is idle."""
+    closing = []
+
+    def open_page(bundled):
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, bundled=bundled)
+        )
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        page = browser.new_page()
+        closing.extend([page.close, server.shutdown, thread.join, server.server_close])
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        idle(page)
+        return page
+
+    yield open_page
+    for close in closing:
+        close()

@@ -3,20 +3,16 @@
 The browser tests need Debian's `chromium`, Python's `playwright`, and `npm ci` in tflite/web.
 """
 
-import functools
-import http.server
 import json
-import shutil
-import threading
 import warnings
 import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from page import WEB, idle
 from PIL import Image
 
 from recipes import registry
@@ -24,7 +20,6 @@ from recipes.run_directory import RunDirectory
 from tflite.metadata import Metadata, add_metadata, read_metadata
 from tflite.web import bundle
 
-WEB = Path(bundle.__file__).parent
 CLASSES = list("0123456789")
 
 
@@ -68,66 +63,9 @@ def files(run, digits, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Python's playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Debian's chromium is not installed")
-    if not (WEB / "node_modules" / "@litertjs" / "core").is_dir():
-        pytest.skip("LiteRT.js is not installed: npm ci --prefix tflite/web")
-    with playwright.sync_playwright() as driver:
-        arguments = ["--no-sandbox", "--use-fake-device-for-media-stream"]  # a camera that shows a clock
-        browser = driver.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        browser.close()
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves the page with another folder's models and pictures."""
-
-    def __init__(self, *args, bundled, **kwargs):
-        self.bundled = bundled
-        super().__init__(*args, directory=str(WEB), **kwargs)
-
-    def translate_path(self, path):
-        if path.startswith(("/models/", "/pictures/")):
-            return str(self.bundled / path.lstrip("/"))
-        return super().translate_path(path)
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="module")
-def open_page(browser):
-    """Opens the page with the models and pictures of a folder, and waits until it is idle."""
-    closing = []
-
-    def open_page(bundled):
-        server = http.server.ThreadingHTTPServer(
-            ("127.0.0.1", 0), functools.partial(Handler, bundled=bundled)
-        )
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        page = browser.new_page()
-        closing.extend([page.close, server.shutdown, thread.join, server.server_close])
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
-        idle(page)
-        return page
-
-    yield open_page
-    for close in closing:
-        close()
-
-
-@pytest.fixture(scope="module")
 def page(open_page, bundled):
     """The page with the run's model; the tests share it, since LiteRT.js takes a second to load."""
     return open_page(bundled)
-
-
-def idle(page):
-    page.wait_for_selector('main[aria-busy="false"]')
 
 
 def answer(page):

@@ -39,6 +39,7 @@ def bundle(run, file, out, which="final"):
     Raises:
         UserError: If the file does not fit the run, or something cannot be written.
     """
+    check_classifier(file)
     recipe, dataset = run.recipe, data_sets.load(run.recipe.data)
     _check_fits(file, recipe.data.image_size, len(dataset.classes))
     model = run.load_model(which)
@@ -93,6 +94,14 @@ def main(argv=None):
         raise UserError(f"{args.out} has a model; --overwrite replaces it")
     content = bundle(run, args.file, args.out, args.model)
     print(f"{args.out}: {content['model']} and {len(content['pictures'])} pictures")
+
+
+def check_classifier(file):
+    """Raises a `UserError` if a .tflite file is a detector's."""
+    if len(open_interpreter(file).get_output_details()) > 1:
+        raise UserError(
+            f"the page's own model is a classifier. Received: a detector, {file}; open it on the page instead"
+        )
 
 
 def _check_fits(file, image_size, classes):

@@ -1,6 +1,6 @@
 import { startCamera, stopCamera } from "./camera.js";
-import { Classifier } from "./classifier.js";
 import { UserError } from "./errors.js";
+import { Model } from "./model.js";
 import { decode, pixelsOf, resize } from "./picture.js";
 import { isTflite } from "./tflite_file.js";
 import * as view from "./view.js";
@@ -8,10 +8,11 @@ import * as view from "./view.js";
 const RUNS = 15; // of a picture; the latency shown is the median
 const PATIENCE_MS = 500; // a slow model gets fewer
 
-let classifier = null;
+let model = null;
 let isBundledModel = false;
 let picture = null; // the last one opened: {source, caption} and, of a bundled one, {file, keras}
 let camera = null; // the stream, while it is on
+let answer = null; // the model's last one
 let latenciesMs = [];
 
 // One task after the other, in the order in which they were asked for.
@@ -51,19 +52,24 @@ async function start() {
 }
 
 async function openModel(bytes, name) {
-  const loaded = await Classifier.load(bytes);
-  classifier?.delete();
-  classifier = loaded;
+  const loaded = await Model.load(bytes);
+  model?.delete();
+  model = loaded;
   isBundledModel = false;
   latenciesMs = [];
   view.showModel(name, describe(bytes.length));
-  view.showRangeChoice(classifier.normalization === null);
-  classifier.normalization ??= view.chosenRange();
+  view.showRangeChoice(model.normalization === null);
+  model.normalization ??= view.chosenRange();
+  answer = null;
+  view.clearAnswer(model.isDetector);
 }
 
 function describe(sizeBytes) {
-  const { file, width, height, classes } = classifier;
-  return `${(sizeBytes / 1e6).toFixed(2)} MB · ${file.inputs[0].type} · ${width} × ${height} px · ${classes} classes`;
+  const { file, width, height, classes, isDetector } = model;
+  const parts = [`${(sizeBytes / 1e6).toFixed(2)} MB`, file.inputs[0].type, `${width} × ${height} px`];
+  if (isDetector) parts.push("detector");
+  if (classes !== null) parts.push(`${classes} classes`);
+  return parts.join(" · ");
 }
 
 async function openBundled(entry) {
@@ -85,31 +91,36 @@ async function openPicture(opened) {
   turnCameraOff();
   picture = opened;
   view.showPicture(picture);
-  if (!classifier) return;
+  if (!model) return;
   latenciesMs = [];
-  const probabilities = await classify(picture.source, RUNS);
-  const keras = isBundledModel ? picture.keras : undefined;
-  view.showAnswer(probabilities, classifier.file.labels, keras);
-  view.showSummary(probabilities, classifier.file.labels, keras);
+  answer = await look(picture.source, RUNS);
+  showAnswer();
 }
 
-/** The probabilities of a picture's classes; the input that they come from and the latency are shown. */
-async function classify(source, runs) {
-  const pixels = resize(pixelsOf(source), classifier.width, classifier.height);
-  view.showInput(pixels, classifier.width, classifier.height);
+function showAnswer() {
+  if (model.isDetector) {
+    view.showObjects(answer, model.file.labels);
+  } else {
+    view.showProbabilities(answer, model.file.labels, isBundledModel && !camera ? picture.keras : undefined);
+  }
+}
+
+/** The model's answer to a picture; the input that it comes from and the latency are shown. */
+async function look(source, runs) {
+  const pixels = resize(pixelsOf(source), model.width, model.height);
+  view.showInput(pixels, model.width, model.height);
   const end = performance.now() + PATIENCE_MS;
-  let probabilities;
+  let result;
   for (let run = 0; run < runs && !(run > 0 && performance.now() > end); run++) {
-    const result = await classifier.run(pixels);
-    probabilities = result.probabilities;
+    result = await model.run(pixels);
     latenciesMs = [...latenciesMs, result.latencyMs].slice(-RUNS);
   }
   view.showLatency(latenciesMs);
-  return probabilities;
+  return result.answer;
 }
 
 async function turnCameraOn() {
-  if (!classifier) throw new UserError("Open a .tflite file first.");
+  if (!model) throw new UserError("Open a .tflite file first.");
   const stream = await startCamera(view.video);
   camera = stream;
   latenciesMs = [];
@@ -127,13 +138,15 @@ async function takePicture() {
   await openPicture({ source: await createImageBitmap(view.video), caption: "From the camera" });
 }
 
-/** Classifies one frame after the other until the camera is turned off. */
+/** Answers to one frame after the other until the camera is turned off. */
 async function watch(stream) {
   while (camera === stream) {
     await new Promise(requestAnimationFrame);
     if (waiting || camera !== stream) continue; // a new model or picture is on its way
-    const probabilities = await classify(view.video, 1);
-    if (camera === stream) view.showAnswer(probabilities, classifier.file.labels);
+    const latest = await look(view.video, 1);
+    if (camera !== stream) continue;
+    answer = latest;
+    showAnswer();
   }
 }
 
@@ -141,8 +154,9 @@ view.onFile((file) => enqueue(() => openFile(file)));
 view.onCamera(() => enqueue(camera ? takePicture : turnCameraOn));
 view.onRange(() =>
   enqueue(async () => {
-    classifier.normalization = view.chosenRange();
+    model.normalization = view.chosenRange();
     if (picture && !camera) await openPicture(picture);
   }),
 );
+view.onThreshold(() => model?.isDetector && answer && showAnswer());
 enqueue(start);

@@ -1,6 +1,10 @@
 /** The page's elements: what they show, and what they tell. */
 
+import { sizeOf } from "./picture.js";
+
 const BEST = 5;
+const MOST_ROWS = 10;
+const BOXES_PIXELS = 1024; // the longer side of what boxes are drawn on
 const PIXELATED_BELOW = 100; // pixels; a small picture is shown as the squares that it is
 
 const element = (id) => document.getElementById(id);
@@ -66,6 +70,7 @@ export function showPicture({ source, caption, file }) {
 export function showCamera(on) {
   video.hidden = !on;
   element("preview").hidden = on;
+  clearBoxes();
   element("camera").textContent = on ? "Take the picture" : "Camera";
   element("camera").classList.toggle("on", on);
   if (on) {
@@ -88,12 +93,22 @@ export function showInput(pixels, width, height) {
   element("size").textContent = `the model sees ${width} × ${height}`;
 }
 
-/** Shows the best classes with bars; Keras's probabilities beside them where there are any. */
-export function showAnswer(probabilities, labels, keras) {
+/** Takes the last answer away, and shows the controls of the kind of model that is there now. */
+export function clearAnswer(isDetector) {
+  element("answer").tBodies[0].replaceChildren();
+  element("answer").classList.remove("with-keras");
+  element("score-choice").hidden = !isDetector;
+  element("summary").textContent = "\u00a0";
+  clearBoxes();
+}
+
+/** Shows the best classes with bars, and in words; Keras's probabilities beside them where there are any. */
+export function showProbabilities(probabilities, labels, keras) {
   const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]).slice(0, BEST);
   const rows = order.map((index) => answerRow(named(labels, index), probabilities[index], keras?.[index]));
   element("answer").tBodies[0].replaceChildren(...rows);
   element("answer").classList.toggle("with-keras", Boolean(keras));
+  element("summary").textContent = summary(probabilities, labels, keras);
 }
 
 function answerRow(name, probability, keras) {
@@ -117,17 +132,68 @@ function numberCell(share) {
 }
 
 /** Says in words what the answer is, and how it compares with Keras's. */
-export function showSummary(probabilities, labels, keras) {
+function summary(probabilities, labels, keras) {
   const answer = best(probabilities);
-  let text = `${named(labels, answer)}, ${percent(probabilities[answer])}.`;
-  if (keras) {
-    const difference = Math.max(...keras.map((share, index) => Math.abs(share - probabilities[index])));
-    text +=
-      best(keras) === answer
-        ? ` Keras says the same, within ${(Math.ceil(1000 * difference) / 10).toFixed(1)} percentage points.`
-        : ` Keras says ${named(labels, best(keras))}, ${percent(Math.max(...keras))}.`;
+  const text = `${named(labels, answer)}, ${percent(probabilities[answer])}.`;
+  if (!keras) return text;
+  const difference = Math.max(...keras.map((share, index) => Math.abs(share - probabilities[index])));
+  return best(keras) === answer
+    ? `${text} Keras says the same, within ${(Math.ceil(1000 * difference) / 10).toFixed(1)} percentage points.`
+    : `${text} Keras says ${named(labels, best(keras))}, ${percent(Math.max(...keras))}.`;
+}
+
+/** Draws the boxes of objects that are surer than the chosen score, and lists them. */
+export function showObjects(objects, labels) {
+  const least = Number(element("score").value);
+  element("score-value").value = percent(least);
+  const shown = objects.filter(({ score }) => score >= least);
+  const rows = shown.slice(0, MOST_ROWS).map(({ index, score, box }) => {
+    const row = answerRow(named(labels, index), score);
+    row.style.setProperty("--hue", hue(index));
+    row.dataset.box = box.join(" ");
+    return row;
+  });
+  element("answer").tBodies[0].replaceChildren(...rows);
+  const counts = new Map();
+  for (const { index } of shown) counts.set(index, (counts.get(index) ?? 0) + 1);
+  const words = [...counts].map(([index, count]) => (count > 1 ? `${count} × ` : "") + named(labels, index));
+  const none = `No objects at ${percent(least)} or more.`;
+  const surest = objects.length ? ` The surest is ${named(labels, objects[0].index)}, ${percent(objects[0].score)}.` : "";
+  element("summary").textContent = words.length ? `${words.join(", ")}.` : none + surest;
+  drawBoxes(shown, labels);
+}
+
+/** A color for each class; neighbors are far apart. */
+const hue = (index) => (index * 137.5) % 360;
+
+function clearBoxes() {
+  const canvas = element("boxes");
+  canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+}
+
+function drawBoxes(objects, labels) {
+  const canvas = element("boxes");
+  const [width, height] = sizeOf(video.hidden ? element("preview") : video);
+  const scale = Math.min(BOXES_PIXELS / width, BOXES_PIXELS / height); // sharp lines also on small pictures
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  const context = canvas.getContext("2d");
+  context.lineWidth = 4;
+  context.font = "600 24px system-ui, sans-serif";
+  context.textBaseline = "top";
+  for (const { box, index, score } of [...objects].reverse()) {
+    const [ymin, xmin, ymax, xmax] = box;
+    const [x, y] = [xmin * canvas.width, ymin * canvas.height];
+    context.strokeStyle = context.fillStyle = `hsl(${hue(index)} 90% 65%)`;
+    context.strokeRect(x, y, (xmax - xmin) * canvas.width, (ymax - ymin) * canvas.height);
+    const text = `${named(labels, index)} ${percent(score)}`;
+    const textWidth = context.measureText(text).width + 12;
+    const left = Math.max(0, Math.min(x - 2, canvas.width - textWidth));
+    const top = y >= 32 ? y - 32 : y;
+    context.fillRect(left, top, textWidth, 32);
+    context.fillStyle = "black";
+    context.fillText(text, left + 6, top + 5);
   }
-  element("summary").textContent = text;
 }
 
 export function showLatency(latenciesMs) {
@@ -164,4 +230,8 @@ export function onCamera(callback) {
 
 export function onRange(callback) {
   element("range").addEventListener("change", callback);
+}
+
+export function onThreshold(callback) {
+  element("score").addEventListener("input", callback);
 }

@@ -23,11 +23,11 @@ function loadRuntime() {
 }
 
 /**
- * A .tflite file that classifies pictures, run by LiteRT.js on the CPU.
+ * A .tflite file that classifies pictures or finds objects in them, run by LiteRT.js on the CPU.
  *
  * It calls LiteRT.js's WebAssembly itself and not `loadAndCompile`, which refuses int8 inputs and outputs (2.5.3).
  */
-export class Classifier {
+export class Model {
   #wasm;
   #environment;
   #compiled;
@@ -39,28 +39,28 @@ export class Classifier {
    * Loads a model.
    *
    * @param {Uint8Array} bytes The .tflite file.
-   * @returns {Promise<Classifier>}
-   * @throws {UserError} If it is no model of one RGB picture as input and one score a class as output, or LiteRT.js
-   *   cannot run it.
+   * @returns {Promise<Model>}
+   * @throws {UserError} If its input is no RGB picture, or its outputs are neither one score a class nor a detector's
+   *   boxes, classes, scores and count, or LiteRT.js cannot run it.
    */
   static async load(bytes) {
     const file = await readTflite(bytes);
     check(file);
-    const classifier = new Classifier(file, await loadRuntime());
+    const model = new Model(file, await loadRuntime());
     log = [];
     try {
-      await classifier.#compile(bytes);
+      await model.#compile(bytes);
     } catch (error) {
       log.push(`ERROR: ${error.message ?? error}`);
     }
     // A model that it cannot run gets no exception but answers from uninitialized memory (2.5.3).
     const errors = log.filter((line) => line.startsWith("ERROR: "));
     if (errors.length) {
-      classifier.delete();
+      model.delete();
       const reason = errors.find((line) => line.includes("failed to prepare")) ?? errors[0];
       throw new UserError(`LiteRT.js cannot run this model: ${reason.replace("ERROR: ", "")}`);
     }
-    return classifier;
+    return model;
   }
 
   /** For `load`: what was read from the file, and LiteRT.js. */
@@ -68,7 +68,10 @@ export class Classifier {
     this.file = file;
     this.height = file.inputs[0].shape[1];
     this.width = file.inputs[0].shape[2];
-    this.classes = file.outputs[0].shape[1];
+    /** Whether it finds objects; else it classifies. */
+    this.isDetector = file.outputs.length > 1;
+    /** The number of classes; of a detector's, null if the file has no labels. */
+    this.classes = this.isDetector ? (file.labels?.length ?? null) : file.outputs[0].shape[1];
     /** What pixels from 0 to 255 are normalized with, one number or one a channel; null if the file does not say. */
     this.normalization = file.normalization ?? wholeRange(file.inputs[0]);
     this.#wasm = runtime.liteRtWasm;
@@ -100,22 +103,25 @@ export class Classifier {
   }
 
   /**
-   * Classifies a picture.
+   * Classifies a picture, or finds the objects in it.
    *
    * @param {Uint8ClampedArray} pixels RGB, row by row, height · width · 3 of them.
-   * @returns {Promise<{probabilities: number[], latencyMs: number}>} The latency is that of the model alone.
+   * @returns {Promise<{answer: number[] | Found[], latencyMs: number}>} The classes' probabilities, or the objects as
+   *   {box: [ymin, xmin, ymax, xmax], index, score}, the surest first, with boxes relative to the picture and the
+   *   number of the class. The latency is that of the file alone.
    */
   async run(pixels) {
     const [input] = this.file.inputs;
-    const [output] = this.file.outputs;
     const encoded = encode(pixels, input, this.normalization);
     this.#access(this.#input, input.type, "WRITE", (memory) => memory.set(encoded));
     const start = performance.now();
     const buffers = await this.#compiled.run(0, [this.#input]);
     const latencyMs = performance.now() - start;
-    const values = this.#access(buffers[0], output.type, "READ", (memory) => Array.from(memory));
+    const outputs = this.file.outputs.map((output, position) =>
+      decode(this.#access(buffers[position], output.type, "READ", (memory) => Array.from(memory)), output),
+    );
     for (const buffer of buffers) buffer.delete();
-    return { probabilities: asProbabilities(decode(values, output)), latencyMs };
+    return { answer: this.isDetector ? asObjects(outputs) : asProbabilities(outputs[0]), latencyMs };
   }
 
   /** Gives the memory back. */
@@ -144,12 +150,26 @@ function check({ inputs, outputs }) {
         `Received: ${describe(inputs)}.`,
     );
   }
-  if (outputs.length !== 1 || outputs[0].shape.length !== 2 || !(outputs[0].type in ARRAYS)) {
+  if (!isClassifier(outputs) && !isDetector(outputs)) {
     throw new UserError(
-      "Expected a model whose output is one score a class, (1, classes) of float32, int8 or uint8. " +
-        `Received: ${describe(outputs)}.`,
+      "Expected a model whose output is one score a class, (1, classes) of float32, int8 or uint8, or a detector's " +
+        `boxes (1, n, 4), classes (1, n), scores (1, n) and count (1), float32. Received: ${describe(outputs)}.`,
     );
   }
+}
+
+function isClassifier(outputs) {
+  return outputs.length === 1 && outputs[0].shape.length === 2 && outputs[0].type in ARRAYS;
+}
+
+/** Whether the outputs are those of TFLite's detectors, in the order of TFLite_Detection_PostProcess. */
+function isDetector(outputs) {
+  const n = outputs[0]?.shape[1];
+  const expected = [[1, n, 4], [1, n], [1, n], [1]];
+  return (
+    outputs.length === 4 &&
+    outputs.every(({ shape, type }, index) => type === "float32" && `${shape}` === `${expected[index]}`)
+  );
 }
 
 /** The normalization that makes the darkest pixel the least integer and the brightest the largest. */
@@ -181,4 +201,12 @@ function asProbabilities(scores) {
   const powers = scores.map((score) => Math.exp(score - most));
   const total = powers.reduce((sum, power) => sum + power);
   return powers.map((power) => power / total);
+}
+
+function asObjects([boxes, classes, scores, [count]]) {
+  return Array.from({ length: count }, (_, index) => ({
+    box: boxes.slice(4 * index, 4 * index + 4).map((side) => Math.min(1, Math.max(0, side))),
+    index: classes[index],
+    score: scores[index],
+  })).sort((a, b) => b.score - a.score);
 }
