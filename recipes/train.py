@@ -78,8 +78,8 @@ def train(run, strategy="one-device", recipe=None):
         The result, which is also in result.json.
 
     Raises:
-        UserError: If the data cannot be loaded or do not suit the recipe, or the directory is not
-            that of this recipe. Nothing is written then.
+        UserError: If the data or the backbone cannot be loaded or do not suit the recipe, or the
+            directory is not that of this recipe. Nothing is written then.
         Diverged: If the loss becomes infinite or NaN.
     """
     recipe = recipe or run.recipe
@@ -87,7 +87,6 @@ def train(run, strategy="one-device", recipe=None):
     task = task_of(recipe)
     dataset = task.load(recipe.data)
     steps = steps_per_epoch(dataset.train, recipe)
-    run.claim(recipe)
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
 
@@ -100,6 +99,7 @@ def train(run, strategy="one-device", recipe=None):
         else:
             model = task.compiled_model(recipe, len(dataset.classes))
         task.create_state(model, len(dataset.classes))
+    run.claim(recipe)
 
     rows = [row for row in run.log if row["epoch"] <= epochs_done]
     if epochs_done < recipe.epochs:
