@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from recipes.pictures import decode
+
 CROP_ATTEMPTS = 10
 
 
@@ -30,15 +32,15 @@ def pad_crop_flip(images, seed, pad, flip):
     return images
 
 
-def random_resized_crop(jpeg, seed, size, area=(0.08, 1.0), aspect_ratio=(3 / 4, 4 / 3), flip=True):
+def random_resized_crop(picture, seed, size, area=(0.08, 1.0), aspect_ratio=(3 / 4, 4 / 3), flip=True):
     """ImageNet's augmentation (paper, section 5.1): a random part of the picture, resized, and mirroring.
 
-    The part is drawn before the picture is decoded, and only the part is decoded. As in torchvision's
-    `RandomResizedCrop`, the area is uniform and the aspect ratio log-uniform; where none of ten
+    The part is drawn before the picture is decoded, and of a JPEG only the part is decoded. As in
+    torchvision's `RandomResizedCrop`, the area is uniform and the aspect ratio log-uniform; where none of ten
     draws fits into the picture, it is the largest central part of an allowed aspect ratio.
 
     Args:
-        jpeg: The bytes of a JPEG file, a scalar string tensor.
+        picture: The bytes of a JPEG, PNG, BMP or GIF file, a scalar string tensor.
         seed: Two integers.
         size: Height and width of the result in pixels.
         area: Bounds of the part's share of the picture's area.
@@ -49,13 +51,42 @@ def random_resized_crop(jpeg, seed, size, area=(0.08, 1.0), aspect_ratio=(3 / 4,
         A float32 tensor (size, size, 3) of pixels in [0, 255].
     """
     crop_seed, flip_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
-    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(jpeg))
-    window = random_window(height, width, crop_seed, area, aspect_ratio)
-    image = tf.image.resize(tf.io.decode_and_crop_jpeg(jpeg, window, channels=3), (size, size))
+
+    def part_of_jpeg():
+        height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(picture))
+        window = random_window(height, width, crop_seed, area, aspect_ratio)
+        return tf.io.decode_and_crop_jpeg(picture, window, channels=3)
+
+    def part_of_other():
+        pixels = decode(picture)
+        height, width, _ = tf.unstack(tf.shape(pixels))
+        window = random_window(height, width, crop_seed, area, aspect_ratio)
+        return tf.image.crop_to_bounding_box(pixels, *tf.unstack(window))
+
+    part = tf.cond(tf.io.is_jpeg(picture), part_of_jpeg, part_of_other)
+    # Antialiased, as PIL and with it torchvision resize.
+    image = tf.image.resize(tf.ensure_shape(part, (None, None, 3)), (size, size), antialias=True)
     if flip:
         coin = tf.random.stateless_uniform((), flip_seed) < 0.5
         image = tf.cond(coin, lambda: tf.reverse(image, axis=[1]), lambda: image)
     return tf.ensure_shape(image, (size, size, 3))
+
+
+def resized_center(picture, size):
+    """ImageNet's test pictures (paper, section 5.1): resized to 256×256, of which the centre is 224×224.
+
+    Args:
+        picture: As `random_resized_crop`.
+        size: Height and width of the centre in pixels; the picture is first resized to 8/7 of it.
+
+    Returns:
+        As `random_resized_crop`.
+    """
+    whole = round(size * 256 / 224)
+    pixels = decode(picture)
+    pixels = tf.image.resize(pixels, (whole, whole), antialias=True)
+    margin = (whole - size) // 2
+    return tf.ensure_shape(pixels[margin : margin + size, margin : margin + size], (size, size, 3))
 
 
 def random_window(height, width, seed, area, aspect_ratio):

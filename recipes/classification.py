@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import sb_keras
 from recipes import data
 
 METRIC = "accuracy"
@@ -16,7 +17,11 @@ evaluation_batches = data.evaluation_batches
 def compiled_model(recipe, classes):
     """Builds and compiles a recipe's network for a number of classes."""
     model = recipe.model.build(recipe.data.image_size, classes)
-    model.compile(recipe.optimizer.build(), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    smoothing = recipe.label_smoothing
+    loss = sb_keras.losses.SmoothedCrossentropy(smoothing) if smoothing else "sparse_categorical_crossentropy"
+    model.compile(
+        recipe.optimizer.build(), loss, metrics=["accuracy"], steps_per_execution=recipe.steps_per_execution
+    )
     return model
 
 

@@ -1,17 +1,16 @@
 """The images of a recipe: loading, augmentation, normalization and batches."""
 
-import concurrent.futures
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from recipes.augmentation import pad_crop_flip
+from recipes.augmentation import pad_crop_flip, random_resized_crop, resized_center
 from recipes.errors import UserError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+from recipes.pictures import decode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set: names of the classes, and the three splits, of this module or of `detection_data`."""
+    """A data set: names of the classes, and the splits, of this module, `records` or `detection_data`."""
 
     classes: tuple[str, ...]
     train: Any
@@ -50,11 +49,22 @@ def load(data):
     Raises:
         UserError: If the data are not there or not usable.
     """
-    dataset = {"digits": _digits, "cifar10": _cifar10, "image_folder": _image_folder}[data.name](data)
+    dataset = _loader(data.name)(data)
     if not data.validation_fraction:
         return dataset
-    train, validation = _hold_out(dataset.train, data.validation_fraction, dataset.classes)
+    train, validation = hold_out(dataset.train, data.validation_fraction, dataset.classes)
     return dataclasses.replace(dataset, train=train, validation=validation)
+
+
+def _loader(name):
+    """The function that loads a data set; each imports what it needs."""
+    if name == "image_folder":
+        from recipes.image_folder import load_image_folder as loader
+    elif name == "imagenet2012":
+        from recipes.records import load_imagenet as loader
+    else:
+        loader = {"digits": _digits, "cifar10": _cifar10}[name]
+    return loader
 
 
 def check_classes(dataset, model):
@@ -75,6 +85,7 @@ def check_class_names(dataset, names):
         )
 
 
+@functools.singledispatch
 def training_batches(split, recipe, first_epoch=0):
     """All batches from the beginning of `first_epoch` to the end of the training, one epoch after the other.
 
@@ -93,8 +104,12 @@ def training_batches(split, recipe, first_epoch=0):
     pad = recipe.data.pad if recipe.data.augmentation == "pad_crop" else 0
 
     def batch(step, indices):
-        pixels = _pixels(tf.gather(images, indices), recipe.data.image_size)
-        pixels = pad_crop_flip(pixels, (recipe.seed, step), pad, recipe.data.flip)
+        some = tf.gather(images, indices)
+        if recipe.data.augmentation == "random_resized_crop":
+            pixels = _random_parts(some, (recipe.seed, step), recipe.data)
+        else:
+            pixels = _pixels(some, recipe.data)
+            pixels = pad_crop_flip(pixels, (recipe.seed, step), pad, recipe.data.flip)
         return normalize(pixels, recipe.data), tf.gather(labels, indices)
 
     indices = batches_of_indices(len(split), recipe, first_epoch)
@@ -115,12 +130,13 @@ def batches_of_indices(count, recipe, first_epoch=0):
     return tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_of_indices)
 
 
+@functools.singledispatch
 def evaluation_batches(split, data, batch_size):
     """The images of a split in order, normalized and not augmented, with their labels, in batches."""
     images, labels = _as_tensors(split)
 
     def batch(indices):
-        pixels = _pixels(tf.gather(images, indices), data.image_size)
+        pixels = _pixels(tf.gather(images, indices), data)
         return normalize(pixels, data), tf.gather(labels, indices)
 
     indices = tf.data.Dataset.range(len(split)).batch(batch_size)
@@ -133,13 +149,21 @@ def steps_per_epoch(split, recipe):
 
 
 def _steps(count, recipe):
+    if recipe.batch_size > count:
+        raise UserError(
+            f"batch_size must be at most {count}, the number of training images. "
+            f"Received: {recipe.batch_size}"
+        )
     available = -(-count // recipe.batch_size)
     if recipe.steps_per_epoch is not None and recipe.steps_per_epoch > available:
         raise UserError(
             f"steps_per_epoch must be at most {available}: {count} training images in batches of "
             f"{recipe.batch_size}. Received: {recipe.steps_per_epoch}"
         )
-    return recipe.steps_per_epoch or available
+    steps, at_once = recipe.steps_per_epoch or available, recipe.steps_per_execution
+    if steps % at_once:  # Keras would go on into the next epoch
+        raise UserError(f"steps_per_execution must divide the {steps} steps of an epoch. Received: {at_once}")
+    return steps
 
 
 def normalize(pixels, data):
@@ -158,23 +182,39 @@ def _as_tensors(split):
         return tf.constant(split.images), tf.constant(split.labels)
 
 
-def _pixels(images, size):
+def _pixels(images, data):
     """Decodes a batch of paths; a batch of pixels is returned as it is."""
     if images.dtype != tf.string:
         return images
+    size = data.image_size
 
     def read(path):
-        image = tf.image.resize(_decode(path), (size, size), antialias=True)
+        picture = tf.io.read_file(path)
+        if data.augmentation == "random_resized_crop":
+            image = resized_center(picture, size)
+        else:
+            image = tf.image.resize(decode(picture), (size, size), antialias=True)
         return tf.cast(tf.round(image), tf.uint8)
 
     return tf.map_fn(read, images, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8))
 
 
-def _decode(path):
-    return tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+def _random_parts(paths, seed, data):
+    """Decodes and augments a batch of paths."""
+    seeds = tf.random.experimental.stateless_split(  # pyright: ignore[reportAttributeAccessIssue]
+        tf.cast(tf.stack(seed), tf.int64), tf.shape(paths)[0]
+    )
+
+    def read(element):
+        path, own_seed = element
+        picture = tf.io.read_file(path)
+        return random_resized_crop(picture, tf.unstack(own_seed), data.image_size, flip=data.flip)
+
+    specification = tf.TensorSpec((data.image_size, data.image_size, 3), tf.float32)
+    return tf.map_fn(read, (paths, seeds), fn_output_signature=specification)
 
 
-def _hold_out(split, fraction, classes):
+def hold_out(split, fraction, classes):
     """Takes the same share of every class out of a split: always the same images, whatever the seed."""
     generator = np.random.default_rng(0)
     held_out = np.zeros(len(split), bool)
@@ -204,7 +244,7 @@ def _digits(data):
     size = (data.image_size, data.image_size)
     images = np.round(tf.image.resize(images, size).numpy()).astype("uint8").repeat(3, axis=-1)
     classes = tuple("0123456789")
-    train, test = _hold_out(Split(images, labels.astype("int32")), 0.2, classes)
+    train, test = hold_out(Split(images, labels.astype("int32")), 0.2, classes)
     return Dataset(classes, train, validation=test, test=test)
 
 
@@ -231,72 +271,3 @@ def _cifar10(data):
 
     test = split("test")
     return Dataset(tuple(info.features["label"].names), split("train"), validation=test, test=test)
-
-
-def _image_folder(data):
-    """A folder a class, split by a fixed draw; or folders `train`, `validation`, `test` of such folders."""
-    if data.directory is None:
-        raise UserError("image_folder needs --set data.directory=FOLDER, with a folder of pictures a class")
-    root = pathlib.Path(data.directory)
-    if not root.is_dir():
-        raise UserError(f"no such folder: {root}")
-    if (root / "train").is_dir():
-        classes = _class_names(root / "train")
-        train = _files(root / "train", classes)
-        names = [name for name in ("test", "validation") if (root / name).is_dir()]
-        if not names:
-            raise UserError(f"{root} has a 'train' folder but neither 'test' nor 'validation'")
-        others = [_files(root / name, classes) for name in names]  # with only one of them, it serves for both
-        return Dataset(classes, train, test=others[0], validation=others[-1])
-    classes = _class_names(root)
-    train, test = _hold_out(_files(root, classes), 0.2, classes)
-    return Dataset(classes, train, validation=test, test=test)
-
-
-def _class_names(folder):
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
-    if len(names) < 2:
-        received = ", ".join(names) or "none"
-        raise UserError(f"{folder} must have a folder for each of at least two classes. Received: {received}")
-    return tuple(names)
-
-
-def _is_hidden(path):
-    """Whether some program, not the user, made it: macOS's `._photo.jpg`, `.ipynb_checkpoints`."""
-    return path.name.startswith(".")
-
-
-def _files(folder, classes):
-    unknown = sorted(set(_class_names(folder)) - set(classes))
-    if unknown:
-        raise UserError(f"{folder} has classes that the training images lack: {', '.join(unknown)}")
-    paths, labels = [], []
-    for label, name in enumerate(classes):
-        files = sorted(
-            path
-            for path in (folder / name).rglob("*")
-            if path.suffix.lower() in SUFFIXES and not _is_hidden(path)
-        )
-        paths += map(str, files)
-        labels += [label] * len(files)
-        if not files:
-            raise UserError(f"{folder / name} has no pictures ({', '.join(SUFFIXES)})")
-    _check_pictures(paths)
-    return Split(np.array(paths), np.array(labels, "int32"))
-
-
-def _check_pictures(paths):
-    """Decodes every picture once, as training will: a damaged one shows now, not in the last epoch."""
-
-    def complaint(path):
-        try:
-            _decode(path)
-        except tf.errors.OpError as error:
-            return f"{path} ({error.message.splitlines()[0]})"
-        return None
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        bad = list(filter(None, pool.map(complaint, paths)))
-    if bad:
-        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise UserError(f"cannot read these pictures: {'; '.join(bad[:5])}{more}")

@@ -50,7 +50,9 @@ def compiled_model(recipe, classes):
         except ValueError as error:
             raise UserError(f"model.backbone={recipe.model.backbone}: {error}") from error
     model.compile(
-        recipe.optimizer.build(), loss={"classes": detection.ClassLoss(), "boxes": detection.BoxLoss()}
+        recipe.optimizer.build(),
+        loss={"classes": detection.ClassLoss(), "boxes": detection.BoxLoss()},
+        steps_per_execution=recipe.steps_per_execution,
     )
     return model
 

@@ -1,6 +1,5 @@
 """The pictures of a detection recipe and the objects in them: loading, checks and batches."""
 
-import concurrent.futures
 import dataclasses
 import pathlib
 
@@ -10,6 +9,7 @@ import tensorflow as tf
 from recipes.data import Dataset, batches_of_indices, normalize
 from recipes.detection_augmentation import ssd_augmentation
 from recipes.errors import UserError
+from recipes.pictures import decodable, decode
 from sb_keras import detection
 
 ROUNDING = 0.01  # how far a box may stick out of its picture and be cut off without an error
@@ -48,8 +48,8 @@ def load(data):
     for key in ("train_splits", "test_splits"):
         if not getattr(data, key):
             raise UserError(f"data.{key} must name splits, for example 2007/train+validation. Received: none")
-    classes, train = _voc(data.train_splits, data.directory)
-    _, test = _voc(data.test_splits, data.directory)
+    classes, train = _voc(data.train_splits, data.directory, data.skip_bad)
+    _, test = _voc(data.test_splits, data.directory, data.skip_bad)
     if not data.validation_fraction:
         return Dataset(classes, train, validation=test, test=test)
     order = np.random.default_rng(0).permutation(len(train))
@@ -69,7 +69,7 @@ def training_batches(split, recipe, first_epoch=0):
     fill = tuple(255 * mean for mean in data.mean)
 
     def example(index, seed):
-        image, boxes = _decode(images[index]), boxes_yxyx[index]
+        image, boxes = decode(images[index]), boxes_yxyx[index]
         classes = tf.where(difficult[index], -1, labels[index])  # pytorch-ssd leaves the difficult ones out
         if data.augmentation == "ssd":
             image, boxes, classes = ssd_augmentation(
@@ -96,7 +96,7 @@ def evaluation_batches(split, data, batch_size):
     anchors = detection.ssdlite_anchors()
 
     def example(index):
-        image = tf.image.resize(_decode(images[index]), (data.image_size, data.image_size))
+        image = tf.image.resize(decode(images[index]), (data.image_size, data.image_size))
         return image, _targets(boxes_yxyx[index], tf.where(difficult[index], -1, labels[index]), anchors)
 
     def batch(indices):
@@ -129,11 +129,7 @@ def _as_tensors(split):
         return [tf.constant(x) for x in (split.images, split.boxes_yxyx, split.labels, split.difficult)]
 
 
-def _decode(image):
-    return tf.io.decode_image(image, channels=3, expand_animations=False)
-
-
-def _voc(splits, directory):
+def _voc(splits, directory, skip_bad):
     """Names of the classes, and the pictures of some splits of some years, one after the other."""
     import tensorflow_datasets as tfds
 
@@ -171,8 +167,7 @@ def _voc(splits, directory):
         [each["is_difficult"] for each in objects],
         len(classes),
     )
-    _check_pictures(split)
-    return classes, split
+    return classes, readable(split, skip_bad)
 
 
 def split_of(names, images, boxes_yxyx, labels, difficult, classes):
@@ -225,18 +220,6 @@ def _complaint(box, label, classes):
     return None
 
 
-def _check_pictures(split):
-    """Decodes every picture once, as training will: a damaged one shows now, not in the last epoch."""
-
-    def complaint(row):
-        try:
-            _decode(split.images[row])
-        except tf.errors.OpError as error:
-            return f"{split.names[row]} ({error.message.splitlines()[0]})"
-        return None
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        bad = list(filter(None, pool.map(complaint, range(len(split)))))
-    if bad:
-        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise UserError(f"cannot read these pictures: {'; '.join(bad[:5])}{more}")
+def readable(split, skip_bad=False):
+    """The pictures that can be decoded; a `UserError` names the others unless `skip_bad`."""
+    return split.select(decodable(split.names, lambda row: decode(split.images[row]), skip_bad))

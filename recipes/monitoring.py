@@ -3,6 +3,7 @@
 # Keras's callbacks declare `self.model` and `logs` as perhaps None.
 # pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
 
+import contextlib
 import math
 import time
 
@@ -11,6 +12,22 @@ import numpy as np
 import tensorflow as tf
 
 import sb_keras
+
+
+@contextlib.contextmanager
+def averaged(model):
+    """Has a model compute with the moving averages of its weights, if its optimizer keeps any."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # mixed_float16 wraps it
+    if not optimizer.use_ema:
+        yield
+        return
+    weights = [keras.ops.copy(weight) for weight in model.trainable_variables]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for weight, value in zip(model.trainable_variables, weights, strict=True):
+            weight.assign(value)
 
 
 class Validation(keras.callbacks.Callback):
@@ -25,7 +42,9 @@ class Validation(keras.callbacks.Callback):
         self.evaluate = evaluate
 
     def on_epoch_end(self, epoch, logs=None):
-        logs.update({f"val_{key}": float(value) for key, value in self.evaluate(self.model).items()})
+        with averaged(self.model):
+            results = self.evaluate(self.model)
+        logs.update({f"val_{key}": float(value) for key, value in results.items()})
 
 
 class Recorder(keras.callbacks.Callback):
@@ -56,7 +75,8 @@ class Recorder(keras.callbacks.Callback):
         self.run.write_log(self.rows)
         if row[self.metric] > self.best:
             self.best = row[self.metric]
-            self.run.save_model(self.model, self.run.best_file)
+            with averaged(self.model):
+                self.run.save_model(self.model, self.run.best_file)
         self.run.save_checkpoint(self.model, epoch + 1)
 
 
@@ -106,7 +126,7 @@ class StopOnDivergence(keras.callbacks.Callback):
             self._stop(f"the loss is {loss}")
 
     def on_epoch_end(self, epoch, logs=None):
-        if not math.isfinite(logs["val_loss"]):
+        if not math.isfinite(logs.get("val_loss", 0.0)):  # none in a worker that is not the chief
             self._stop(f"the validation loss is {logs['val_loss']}")
         for weight in self.model.weights:
             if not bool(keras.ops.all(keras.ops.isfinite(weight))):

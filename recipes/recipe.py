@@ -12,7 +12,14 @@ from recipes.fields import flat_items, from_values, replace
 CLASSIFIERS = ("CifarMobileNetV2", "MobileNetV2", "MnasNet", "ShuffleNetV2")
 DETECTORS = ("SSDLite",)
 DETECTION_SETS = ("voc",)
-DATA_SETS = ("digits", "cifar10", "image_folder", *DETECTION_SETS)
+DATA_SETS = ("digits", "cifar10", "imagenet2012", "image_folder", *DETECTION_SETS)
+AUGMENTATIONS = {  # the usual one first
+    "digits": ("pad_crop", "none"),
+    "cifar10": ("pad_crop", "none"),
+    "imagenet2012": ("random_resized_crop", "none"),
+    "image_folder": ("pad_crop", "random_resized_crop", "none"),
+    "voc": ("ssd", "none"),
+}
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -58,20 +65,22 @@ class Data:
     """Which images, and how they are augmented and normalized.
 
     Attributes:
-        name: `"digits"` (scikit-learn's, nothing to download), `"cifar10"` and `"voc"` (from
-            tensorflow-datasets), or `"image_folder"` (your own pictures: `directory` has a folder a class,
-            or `train`, `validation` and `test` folders of such folders).
+        name: `"digits"` (scikit-learn's, nothing to download), `"cifar10"`, `"imagenet2012"` and `"voc"`
+            (from tensorflow-datasets), or `"image_folder"` (your own pictures: `directory` has a folder a
+            class, or `train`, `validation` and `test` folders of such folders).
         directory: Where the data lie. For TFDS's data sets None means TFDS's own place (`TFDS_DATA_DIR`).
         train_splits: What `"voc"` trains on: a year and a split as TFDS writes it, `"2007/train+validation"`.
         test_splits: What it is tested on.
         image_size: Height and width in pixels.
-        augmentation: `"pad_crop"` or `"none"`; `"ssd"` or `"none"` for `"voc"`.
+        augmentation: `"pad_crop"`, `"random_resized_crop"`, `"ssd"` (objects with boxes) or `"none"`. With
+            `"random_resized_crop"` a test picture is the centre of one resized to 8/7 of `image_size`.
         pad: Zero pixels added on every side before a random crop back to `image_size`.
         flip: Whether to mirror half of the training images.
         mean: Mean of each channel, of pixels in [0, 1].
         std: Standard deviation of each channel, of pixels in [0, 1].
         validation_fraction: Share of the training images that is held out for validation. With 0 the test
             images serve for it, as is usual for CIFAR-10.
+        skip_bad: Whether to leave out pictures that cannot be decoded, and say so, instead of giving up.
     """
 
     name: str = "digits"
@@ -85,12 +94,12 @@ class Data:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     validation_fraction: float = 0.1
+    skip_bad: bool = False
 
     def __post_init__(self):
         check_one_of("data.name", self.name, DATA_SETS)
         check_in_range("data.image_size", self.image_size, least=32)
-        suiting = ("ssd", "none") if self.name in DETECTION_SETS else ("pad_crop", "none")
-        check_one_of(f"data.augmentation of {self.name}", self.augmentation, suiting)
+        check_one_of(f"data.augmentation of {self.name}", self.augmentation, AUGMENTATIONS[self.name])
         if self.name in DETECTION_SETS and self.image_size != 300:  # the anchors' feature maps
             raise UserError(f"data.image_size of {self.name} must be 300. Received: {self.image_size}")
         check_in_range("data.pad", self.pad, least=0)
@@ -105,18 +114,36 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """SGD as PyTorch defines it, with a learning rate that changes from epoch to epoch."""
+    """SGD as PyTorch defines it, with a learning rate that changes from epoch to epoch.
+
+    Attributes:
+        learning_rate: That of the first epoch.
+        momentum: Share of the last step that the next one keeps.
+        weight_decay: Factor of the weights that joins their gradient.
+        schedule: `"cosine"`, `"linear"` (both end at 0) or `"constant"`.
+        ema_momentum: Momentum of a moving average of the weights, which is evaluated and saved in their
+            place; 0 for none.
+        clip_norm: Largest norm of all gradients together; None for no bound.
+        accumulation_steps: Batches whose gradients are averaged before the weights change.
+    """
 
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
+    ema_momentum: float = 0.0
+    clip_norm: float | None = None
+    accumulation_steps: int = 1
 
     def __post_init__(self):
         check_in_range("optimizer.learning_rate", self.learning_rate, above=0)
         check_in_range("optimizer.momentum", self.momentum, least=0, below=1)
         check_in_range("optimizer.weight_decay", self.weight_decay, least=0)
         check_one_of("optimizer.schedule", self.schedule, SCHEDULES)
+        check_in_range("optimizer.ema_momentum", self.ema_momentum, least=0, below=1)
+        if self.clip_norm is not None:
+            check_in_range("optimizer.clip_norm", self.clip_norm, above=0)
+        check_in_range("optimizer.accumulation_steps", self.accumulation_steps, least=1)
 
     def build(self):
         """The optimizer itself."""
@@ -124,6 +151,10 @@ class Optimizer:
             learning_rate=self.learning_rate,
             momentum=self.momentum,
             coupled_weight_decay=self.weight_decay,
+            use_ema=self.ema_momentum > 0,
+            ema_momentum=self.ema_momentum,
+            global_clipnorm=self.clip_norm,
+            gradient_accumulation_steps=self.accumulation_steps if self.accumulation_steps > 1 else None,
         )
 
     def learning_rate_at(self, epoch, epochs):
@@ -177,6 +208,10 @@ class Recipe:
         steps_per_epoch: Steps after which an epoch ends early; None for all images.
         seed: Seed of weights, order, augmentation and dropout.
         precision: Keras dtype policy.
+        label_smoothing: Share of a label that is spread evenly over all classes.
+        synchronized_batch_norm: Whether several devices normalize by the statistics of the whole batch
+            instead of each by those of its part.
+        steps_per_execution: Training steps in one call of TensorFlow; saves Python's share of small ones.
         temperature_epochs: Epochs in which DyConv's temperature falls to 1; 0 keeps it (the paper's way).
         compression: What `tflite.compress` does after the training.
     """
@@ -190,6 +225,9 @@ class Recipe:
     steps_per_epoch: int | None = None
     seed: int = 0
     precision: str = "float32"
+    label_smoothing: float = 0.0
+    synchronized_batch_norm: bool = False
+    steps_per_execution: int = 1
     temperature_epochs: int = 0
     compression: Compression = Compression()
 
@@ -200,6 +238,10 @@ class Recipe:
             check_in_range("steps_per_epoch", self.steps_per_epoch, least=1)
         check_in_range("seed", self.seed, least=0, below=2**31)
         check_one_of("precision", self.precision, PRECISIONS)
+        check_in_range("label_smoothing", self.label_smoothing, least=0, below=1)
+        check_in_range("steps_per_execution", self.steps_per_execution, least=1)
+        if self.label_smoothing and self.data.name in DETECTION_SETS:
+            raise UserError(f"label_smoothing is for classifiers. Received: {self.label_smoothing}")
         check_in_range("temperature_epochs", self.temperature_epochs, least=0)
         builders = DETECTORS if self.data.name in DETECTION_SETS else CLASSIFIERS
         check_one_of(f"model.builder, with data.name={self.data.name},", self.model.builder, builders)
@@ -261,11 +303,18 @@ def _add_new_keys(values):
     """Gives a recipe that was written before there were these keys what they stand for now."""
     if not isinstance(values, dict):
         return
-    values.setdefault("compression", dataclasses.asdict(Compression()))
     new = {
         "model": {"backbone": None},
-        "data": {"train_splits": [], "test_splits": [], "augmentation": "pad_crop"},
+        "data": {"train_splits": [], "test_splits": [], "augmentation": "pad_crop", "skip_bad": False},
+        "optimizer": {"ema_momentum": 0.0, "clip_norm": None, "accumulation_steps": 1},
     }
     for key, defaults in new.items():
         if isinstance(values.get(key), dict):
             values[key] = {**defaults, **values[key]}
+    values.setdefault("compression", dataclasses.asdict(Compression()))
+    for key, default in (
+        ("label_smoothing", 0.0),
+        ("synchronized_batch_norm", False),
+        ("steps_per_execution", 1),
+    ):
+        values.setdefault(key, default)

@@ -2,13 +2,14 @@
 
 import pathlib
 
-from recipes import cifar10, digits, voc
+from recipes import cifar10, digits, imagenet, voc
 from recipes.errors import UserError
 from recipes.recipe import Recipe
 
 DEFAULT = "digits-mobilenetv2-sb"
-RECIPES = {recipe.name: recipe for recipe in (*digits.RECIPES, *cifar10.RECIPES, *voc.RECIPES)}
-PAPER = (*voc.PAPER, *cifar10.PAPER)
+_FAMILIES = (digits, imagenet, voc, cifar10)
+RECIPES = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
+PAPER = (*imagenet.PAPER, *voc.PAPER, *cifar10.PAPER)
 
 
 def find(name):

@@ -1,10 +1,13 @@
 """Trains a network by a recipe; started again on an unfinished run directory, goes on where it stopped.
 
-python -m recipes.train [RECIPE] [--set key=value ...] --run-dir DIR [--strategy one-device|mirrored]
+python -m recipes.train [RECIPE] [--set key=value ...] --run-dir DIR [--strategy STRATEGY]
+
+STRATEGY is one-device, mirrored (all devices of this machine), multi-worker (several machines, see README.md
+in this folder) or tpu.
 """
 
 import argparse
-import contextlib
+import os
 import platform
 import sys
 
@@ -15,7 +18,18 @@ import sb_keras
 from recipes import registry
 from recipes.curves import plot_curves
 from recipes.data import steps_per_epoch
-from recipes.errors import exit_code
+from recipes.distribution import (
+    STRATEGIES,
+    WorkerLost,
+    is_chief,
+    is_multi_worker,
+    lost_workers_reported,
+    prepare,
+    scope_of,
+    strategy_of,
+    synchronize_norms,
+)
+from recipes.errors import UserError, exit_code
 from recipes.monitoring import (
     Diverged,
     DropoutSeeds,
@@ -26,8 +40,6 @@ from recipes.monitoring import (
 )
 from recipes.run_directory import RunDirectory, load_model, replacing
 from recipes.tasks import task_of
-
-STRATEGIES = ("one-device", "mirrored")
 
 
 def main(argv=None):
@@ -51,12 +63,17 @@ def main(argv=None):
     if run.result:
         print(f"{run.path} is finished already: {_score(recipe, run.result)}. Nothing was changed.")
         return 0
+    strategy = strategy_of(args.strategy)
     try:
-        result = train(run, args.strategy, recipe)
+        result = train(run, strategy, recipe)
     except Diverged as error:
         print(f"error: {error}; try a smaller optimizer.learning_rate", file=sys.stderr)
         return 1
-    print(f"{_score(recipe, result)}, in {run.path}")
+    except WorkerLost as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # TensorFlow's own threads would wait for the lost worker for minutes
+    if result:
+        print(f"{_score(recipe, result)}, in {run.path}")
     return 0
 
 
@@ -65,25 +82,30 @@ def _score(recipe, result):
     return f"test {metric.replace('_', ' ')} {result[f'test_{metric}']:.4f}"
 
 
-def train(run, strategy="one-device", recipe=None):
+def train(run, strategy=None, recipe=None):
     """Trains the run's recipe to its end, from its latest checkpoint if there is one.
 
     Args:
         run: A `RunDirectory`.
-        strategy: `"one-device"` or `"mirrored"` (all devices of this machine).
+        strategy: A `tf.distribute.Strategy`; None for one device.
         recipe: The recipe to claim the directory for, once the data are loaded. By default the one that
             the directory was claimed for.
 
     Returns:
-        The result, which is also in result.json.
+        The result, which is also in result.json; None in a worker that is not the chief and writes nothing.
 
     Raises:
         UserError: If the data or the backbone cannot be loaded or do not suit the recipe, or the
             directory is not that of this recipe. Nothing is written then.
         Diverged: If the loss becomes infinite or NaN.
+        WorkerLost: If another worker is gone.
     """
     recipe = recipe or run.recipe
     run.check(recipe)
+    if is_multi_worker(strategy) and recipe.steps_per_execution > 1:
+        raise UserError(
+            f"steps_per_execution must be 1 with several workers. Received: {recipe.steps_per_execution}"
+        )
     task = task_of(recipe)
     dataset = task.load(recipe.data)
     steps = steps_per_epoch(dataset.train, recipe)
@@ -91,31 +113,43 @@ def train(run, strategy="one-device", recipe=None):
     keras.config.set_dtype_policy(recipe.precision)
 
     checkpoint, epochs_done = run.latest_checkpoint()
-    with _scope(strategy):
+    with scope_of(strategy):
         if checkpoint:
             print(f"going on with {run.path} after epoch {epochs_done} of {recipe.epochs}")
             model = load_model(checkpoint)
             task.check_classes(dataset, model)
         else:
             model = task.compiled_model(recipe, len(dataset.classes))
+        if recipe.synchronized_batch_norm:  # a file does not hold it for the layers within attention layers
+            synchronize_norms(model)
         task.create_state(model, len(dataset.classes))
-    run.claim(recipe)
+    prepare(model, strategy)
+    chief = is_chief(strategy)
+    if chief:
+        run.claim(recipe)
+
+    def evaluate(model, split=dataset.validation):
+        if is_multi_worker(strategy):  # Keras's `evaluate` would wait for the other workers
+            model = _local_copy(model, recipe, len(dataset.classes))
+        return task.evaluate(model, split, recipe)
 
     rows = [row for row in run.log if row["epoch"] <= epochs_done]
     if epochs_done < recipe.epochs:
-        model.fit(
-            task.training_batches(dataset.train, recipe, epochs_done),
-            steps_per_epoch=steps,
-            initial_epoch=epochs_done,
-            epochs=recipe.epochs,
-            callbacks=_callbacks(
-                run, recipe, rows, lambda model: task.evaluate(model, dataset.validation, recipe)
-            ),
-            shuffle=False,  # the batches are in a random order already
-            verbose="auto" if sys.stdout.isatty() else 2,
-        )
+        with lost_workers_reported(strategy):
+            model.fit(
+                task.training_batches(dataset.train, recipe, epochs_done),
+                steps_per_epoch=steps,
+                initial_epoch=epochs_done,
+                epochs=recipe.epochs,
+                callbacks=_callbacks(run, recipe, rows, evaluate, chief),
+                shuffle=False,  # the batches are in a random order already
+                verbose=_verbosity(chief),
+            )
+    if not chief:
+        return None
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # the average's, if there is one
     run.save_model(model, run.final_file)
-    metric, test = task.METRIC, task.evaluate(model, dataset.test, recipe)
+    metric, test = task.METRIC, evaluate(model, dataset.test)
     rows = run.log
     title = f"{recipe.name}: test {metric.replace('_', ' ')} {100 * test[metric]:.2f} %"
     with replacing(run.curves_file) as temporary:
@@ -143,25 +177,34 @@ def train(run, strategy="one-device", recipe=None):
     return result
 
 
-def _scope(strategy):
-    if strategy == "mirrored":
-        return tf.distribute.MirroredStrategy().scope()
-    return contextlib.nullcontext()
+def _local_copy(model, recipe, classes):
+    """The model with the same weights, for this process alone."""
+    copy = task_of(recipe).compiled_model(recipe, classes)
+    for ours, theirs in zip(copy.weights, model.weights, strict=True):
+        ours.assign(theirs.numpy())
+    return copy
 
 
-def _callbacks(run, recipe, rows, validate):
+def _verbosity(chief):
+    if not chief:
+        return 0
+    return "auto" if sys.stdout.isatty() else 2
+
+
+def _callbacks(run, recipe, rows, evaluate, chief):
     def learning_rate(epoch, _):
         return recipe.optimizer.learning_rate_at(epoch, recipe.epochs)
 
-    callbacks = [
-        keras.callbacks.LearningRateScheduler(learning_rate),
-        DropoutSeeds(recipe.seed),
-        Validation(validate),
-        StopOnDivergence(),
-        keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
-        LambdaHistograms(run.tensorboard / "train"),
-        Recorder(run, rows, task_of(recipe)),
-    ]
+    callbacks = [keras.callbacks.LearningRateScheduler(learning_rate), DropoutSeeds(recipe.seed)]
+    if chief:
+        callbacks.append(Validation(evaluate))
+    callbacks.append(StopOnDivergence())
+    if chief:
+        callbacks += [
+            keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
+            LambdaHistograms(run.tensorboard / "train"),
+            Recorder(run, rows, task_of(recipe)),
+        ]
     if recipe.temperature_epochs:
         start, epochs = recipe.model.attention.temperature, recipe.temperature_epochs
         callbacks.append(sb_keras.callbacks.TemperatureAnnealing(start=start, epochs=epochs))

@@ -3,6 +3,7 @@
 from sb_keras import callbacks as callbacks
 from sb_keras import detection as detection
 from sb_keras import layers as layers
+from sb_keras import losses as losses
 from sb_keras import models as models
 from sb_keras import optimizers as optimizers
 from sb_keras.attention import Attention as Attention

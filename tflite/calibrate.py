@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from recipes.records import Records
 from recipes.tasks import task_of
 
 IMAGES = 500
@@ -18,7 +19,9 @@ def calibration_images(dataset, recipe, images=IMAGES):
     Returns:
         A float32 array (n, height, width, 3).
     """
-    generator = np.random.default_rng(recipe.seed)
-    chosen = generator.permutation(len(dataset.train))[:images]
-    batches = task_of(recipe).evaluation_batches(dataset.train.select(np.sort(chosen)), recipe.data, 100)
+    if isinstance(dataset.train, Records):  # TFDS wrote them in a random order
+        chosen = slice(images)
+    else:
+        chosen = np.sort(np.random.default_rng(recipe.seed).permutation(len(dataset.train))[:images])
+    batches = task_of(recipe).evaluation_batches(dataset.train.select(chosen), recipe.data, 100)
     return np.concatenate([x.numpy() for x, _ in batches])

@@ -161,11 +161,15 @@ def test_augmentation_differs_from_step_to_step(images):
 
 def test_steps_per_epoch(split):
     assert data_sets.steps_per_epoch(split, recipe_of()) == 3
-    assert data_sets.steps_per_epoch(split, recipe_of(batch_size=100)) == 1
+    assert data_sets.steps_per_epoch(split, recipe_of(batch_size=7)) == 1
+    with pytest.raises(UserError, match=r"batch_size must be at most 7, .*\. Received: 8"):
+        data_sets.steps_per_epoch(split, recipe_of(batch_size=8))
     assert data_sets.steps_per_epoch(split, recipe_of(steps_per_epoch=2)) == 2
     assert len(batches(split, recipe_of(steps_per_epoch=2))) == 8
     with pytest.raises(UserError, match=r"at most 3: 7 training images in batches of 3\. Received: 4"):
         data_sets.steps_per_epoch(split, recipe_of(steps_per_epoch=4))
+    with pytest.raises(UserError, match=r"must divide the 3 steps of an epoch\. Received: 2"):
+        data_sets.steps_per_epoch(split, recipe_of(steps_per_execution=2))
 
 
 def test_evaluation_keeps_the_order_and_the_rest(split):

@@ -128,7 +128,9 @@ def test_voc_without_the_data(tmp_path, monkeypatch):
 def test_pictures_that_cannot_be_decoded_are_named(split):
     split.images[1] = split.images[1][:100]
     with pytest.raises(UserError, match=r"cannot read these pictures: b\.jpg"):
-        detection_data._check_pictures(split)
+        detection_data.readable(split)
+    good = detection_data.readable(split, skip_bad=True)
+    assert good.names.tolist() == [name for name in split.names if name != "b.jpg"]
 
 
 @pytest.fixture(scope="module")

@@ -127,8 +127,38 @@ def test_of_many_damaged_pictures_five_are_named(tmp_path):
     write_classes(tmp_path)
     for number in range(8):
         (tmp_path / "cat" / f"bad{number}.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"bad4.png .* and 3 more$"):
+    with pytest.raises(UserError, match=r"bad4.png .* and 3 more\. --set data\.skip_bad=true leaves"):
         load(tmp_path)
+
+
+def test_damaged_pictures_are_left_out_if_asked_to(tmp_path, capsys):
+    write_classes(tmp_path, count=5)
+    (tmp_path / "cat" / "0.png").write_bytes(b"")
+    (tmp_path / "dog" / "extra.jpg").write_text("no picture at all")
+    dataset = load(tmp_path, skip_bad=True)
+    assert len(dataset.train) + len(dataset.test) == 9
+    assert sorted(np.concatenate([dataset.train.labels, dataset.test.labels]).tolist()) == [0] * 4 + [1] * 5
+    assert "2 pictures that cannot be read were skipped" in capsys.readouterr().out
+
+
+def test_a_class_of_damaged_pictures_only(tmp_path):
+    write_classes(tmp_path, count=3)
+    for path in (tmp_path / "cat").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="cat has no pictures"):
+        load(tmp_path, skip_bad=True)
+
+
+def test_random_resized_crop(tmp_path):
+    """Of pictures of one color, every part is of that color; the same seed gives the same parts."""
+    write_classes(tmp_path, count=5)
+    settings = {"augmentation": "random_resized_crop", "mean": (0, 0, 0), "std": (1, 1, 1)}
+    data = Data("image_folder", directory=str(tmp_path), **settings)
+    recipe, split = Recipe("test", data=data, batch_size=3, epochs=1), load(tmp_path, **settings).train
+    for images, labels in data_sets.training_batches(split, recipe).as_numpy_iterator():
+        assert images.shape[1:] == (32, 32, 3)
+        expected = np.broadcast_to(50 * (labels[:, None, None, None] + 1), images.shape)
+        np.testing.assert_allclose(images * 255, expected, atol=1e-3)  # float32
 
 
 def test_no_directory():

@@ -26,8 +26,8 @@ def test_csv(tmp_path, capsys):
     assert exit_code(lambda: list_program.main(["--csv", str(path)])) == 0
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 84 + 11
-    assert rows[11] == {
+    assert len(rows) == 84 + 11 + 27
+    assert rows[27 + 11] == {
         "table": "5",
         "recipe": "cifar10-mobilenetv2-se",
         "setting": "model.attention.positions=expand",

@@ -1,19 +1,50 @@
 """Tests that the network of each registered recipe trains; for wide ones, its narrow sibling does."""
 
+import json
+import os
+import pathlib
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
 from shapes import shapes
 
 from recipes import data as data_sets
+from recipes import train
+from recipes.errors import exit_code
+from recipes.records import Records
 from recipes.registry import RECIPES
 from recipes.tasks import task_of
 
-NARROW = [name for name, recipe in RECIPES.items() if recipe.model.width_multiplier == 0.35]
+# MnasNet and ShuffleNetV2 are there at ×0.5 only.
+NARROW = [
+    name
+    for name, recipe in RECIPES.items()
+    if recipe.model.width_multiplier == 0.35 or recipe.model.builder in ("MnasNet", "ShuffleNetV2")
+]
+IMAGENET = [name for name, recipe in RECIPES.items() if recipe.data.name == "imagenet2012"]
+
+
+def as_records(path, images):
+    """The images as JPEG files in a TFRecord file, as TFDS has ImageNet."""
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "label": tfds.features.ClassLabel(num_classes=10),
+            "file_name": tfds.features.Text(),
+        }
+    )
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number, image in enumerate(images.astype("uint8")):
+            example = {"image": image, "label": number, "file_name": f"{number}.jpg"}
+            writer.write(features.serialize_example(example))
+    return Records((str(path),), len(images), features)
 
 
 @pytest.fixture(scope="module")
-def images(cifar10_or_none):
+def images(cifar10_or_none, tmp_path_factory):
     """Training images by data set; noise for CIFAR-10 where it is missing, which trains as well."""
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, size=(8, 32, 32, 3)), rng.integers(0, 10, size=8)
@@ -22,6 +53,7 @@ def images(cifar10_or_none):
         "digits": data_sets.load(RECIPES["digits-mobilenetv2-sb"].data).train,
         "cifar10": cifar10_or_none.train if cifar10_or_none else noise,
         "voc": shapes(),
+        "imagenet2012": as_records(tmp_path_factory.mktemp("records") / "eight", pixels),
     }
 
 
@@ -33,6 +65,8 @@ def test_every_data_set_and_kind_is_here():
 @pytest.mark.parametrize("name", NARROW)
 def test_trains(name, images):
     recipe = RECIPES[name].override(["batch_size=4", "steps_per_epoch=2", "epochs=1"])
+    if recipe.data.name == "imagenet2012":
+        recipe = recipe.override(["data.image_size=64"])
     task = task_of(recipe)
     model = task.compiled_model(recipe, classes=10)
     model.run_eagerly = True  # compiling the graph takes longer than two steps without it
@@ -44,3 +78,18 @@ def test_trains(name, images):
         new = keras.ops.convert_to_numpy(weight)
         assert np.isfinite(new).all(), weight.path
         assert np.any(new != old) or not np.any(old), weight.path  # weight decay moves all but zeros
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IMAGENET)
+def test_imagenet_from_end_to_end(name, tmp_path):
+    """Twenty steps of eight of the pictures at hand, and all test pictures, through the program itself."""
+    if not pathlib.Path(os.environ.get("TFDS_DATA_DIR", "/nowhere"), "imagenet2012").is_dir():
+        pytest.skip("TFDS_DATA_DIR has no imagenet2012")
+    settings = ("epochs=1", "steps_per_epoch=20", "batch_size=8")
+    arguments = [name, "--run-dir", str(tmp_path / "run"), *(x for s in settings for x in ("--set", s))]
+    assert exit_code(lambda: train.main(arguments)) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert len(result["classes"]) == 1000
+    assert 0 <= result["test_accuracy"] <= 1
+    assert np.isfinite(result["test_loss"])

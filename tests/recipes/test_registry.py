@@ -47,6 +47,28 @@ TABLE_9 = {
 TABLE_10 = {"x1-x4": "91.220 ± 0.137  91.286 ± 0.265  91.562 ± 0.122  90.900 ± 0.416"}
 
 
+# Single runs; a column a width.
+TABLE_1 = {
+    "static": (57.826, 62.712, 68.278, 70.806),
+    "se-block": (59.106, 64.964, 70.104, 72.426),
+    "dyconv": (62.136, 66.754, 71.392, 73.348),
+    "sb": (62.290, 67.066, 71.044, 72.694),
+}
+TABLE_2 = {  # ×0.35
+    ("static", C123): 57.826,
+    ("se", C13): 59.960,
+    ("sb", C13): 62.010,
+    ("se", C123): 60.862,
+    ("sb", C123): 62.290,
+}
+TABLE_3 = {  # ×0.5
+    ("ShuffleNetV2", "static"): 59.068,
+    ("ShuffleNetV2", "se"): 58.482,
+    ("ShuffleNetV2", "sb"): 62.314,
+    ("MnasNet", "static"): 65.336,
+    ("MnasNet", "se"): 63.720,
+    ("MnasNet", "sb"): 68.114,
+}
 TABLE_4 = {
     (0.35, "static"): 45.409,
     (0.35, "se"): 11.025,
@@ -68,8 +90,23 @@ def numbers(line):
 
 
 def expected_rows():
-    """Every row of the tables: (table, width, attention as it must be built) -> (accuracy, deviation)."""
-    rows = {(4, width, sb_keras.Attention(kind)): (x, None) for (width, kind), x in TABLE_4.items()}
+    """Every row of the tables: (table, builder, width, attention) -> (accuracy, deviation)."""
+    cifar = cifar_rows()
+    rows = {(table, "CifarMobileNetV2", *key): cell for (table, *key), cell in cifar.items()}
+    for kind, cells in TABLE_1.items():
+        for width, x in zip(WIDTHS, cells, strict=True):
+            rows[1, "MobileNetV2", width, sb_keras.Attention(kind)] = (x, None)
+    for (kind, positions), x in TABLE_2.items():
+        rows[2, "MobileNetV2", 0.35, sb_keras.Attention(kind, positions=positions)] = (x, None)
+    for (builder, kind), x in TABLE_3.items():
+        rows[3, builder, 0.5, sb_keras.Attention(kind)] = (x, None)
+    for (width, kind), x in TABLE_4.items():
+        rows[4, "SSDLite", width, sb_keras.Attention(kind)] = (x, None)
+    return rows
+
+
+def cifar_rows():
+    rows = {}
     for (kind, positions), line in TABLE_5.items():
         for width, cell in zip(WIDTHS, numbers(line), strict=True):
             rows[5, width, sb_keras.Attention(kind, positions=positions)] = cell
@@ -96,7 +133,14 @@ def test_names():
     digits = [f"digits-mobilenetv2-{kind}" for kind in KINDS]
     voc = [f"voc-ssdlite-mobilenetv2-{kind}" for kind in ("static", "se", "sb")]
     wide_voc = [f"{name}-x{width}" for name in voc for width in WIDTHS[1:]]
-    assert set(RECIPES) == {*digits, *cifar10, *wide, *voc, *wide_voc}
+    imagenet = [f"imagenet-mobilenetv2-{kind}" for kind in ("static", "se-block", "dyconv", "sb")]
+    wide_imagenet = [f"{name}-x{width}" for name in imagenet for width in WIDTHS[1:]]
+    table_2 = [f"imagenet-mobilenetv2-{kind}" for kind in ("se", "se-pointwise", "sb-pointwise")]
+    table_3 = [
+        f"imagenet-{net}-{kind}" for net in ("mnasnet", "shufflenetv2") for kind in ("static", "se", "sb")
+    ]
+    imagenet = {*imagenet, *wide_imagenet, *table_2, *table_3}
+    assert set(RECIPES) == {*digits, *cifar10, *wide, *voc, *wide_voc, *imagenet}
     assert registry.DEFAULT in RECIPES
     assert all(recipe.name == name for name, recipe in RECIPES.items())
 
@@ -105,15 +149,17 @@ def test_every_row_of_the_paper_is_reached_by_a_name_and_at_most_one_setting():
     reached = {}
     for result in PAPER:
         recipe = registry.find(result.recipe).override([result.setting] if result.setting else [])
-        assert recipe.model.builder == ("SSDLite" if result.table == 4 else "CifarMobileNetV2")
-        key = (result.table, recipe.model.width_multiplier, recipe.model.attention)
+        model = recipe.model
+        key = (result.table, model.builder, model.width_multiplier, model.attention)
+        assert not (result.setting and result.table < 4)  # a name of its own for every row of ImageNet
         assert key not in reached
         reached[key] = (result.accuracy, result.spread)
     assert reached == expected_rows()
 
 
 def test_number_of_rows_a_table():
-    assert collections.Counter(r.table for r in PAPER) == {4: 11, 5: 24, 6: 12, 7: 4, 8: 20, 9: 20, 10: 4}
+    counts = {1: 16, 2: 5, 3: 6, 4: 11, 5: 24, 6: 12, 7: 4, 8: 20, 9: 20, 10: 4}
+    assert collections.Counter(r.table for r in PAPER) == counts
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -130,6 +176,18 @@ def test_cifar10_settings_are_those_of_section_5_3(kind, width):
     assert (optimizer.learning_rate, optimizer.schedule) == (0.1, "cosine")
     assert (recipe.batch_size, recipe.epochs, recipe.steps_per_epoch) == (128, 200, None)
     assert data.validation_fraction == 0  # all 50,000 images are for training
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("imagenet-")])
+def test_imagenet_settings_are_those_of_section_5_1(name):
+    recipe = RECIPES[name]
+    data, optimizer = recipe.data, recipe.optimizer
+    assert (data.name, data.image_size, data.augmentation) == ("imagenet2012", 224, "random_resized_crop")
+    assert data.flip
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 4e-5)
+    assert (optimizer.learning_rate, optimizer.schedule) == (0.1, "linear")
+    assert (recipe.batch_size, recipe.epochs, recipe.steps_per_epoch) == (256, 300, None)
+    assert recipe.model.dropout == 0.2
 
 
 @pytest.mark.parametrize("kind", ["static", "se", "sb"])

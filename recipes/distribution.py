@@ -1,0 +1,125 @@
+"""Training on several devices of a machine, and on several machines, by `tf.distribute`.
+
+Keras 3's `fit` does not support `MultiWorkerMirroredStrategy`. It fails in two places; `prepare` mends both:
+
+- Before the first step `fit` averages the first batch over the workers, to build the model from its shapes.
+  Our models, optimizers and metrics are built already (`create_state`): there is nothing to do.
+- After each step `fit` averages the metrics along an axis that scalars do not have.
+"""
+
+import contextlib
+import json
+import os
+
+import keras
+import tensorflow as tf
+
+from recipes.errors import UserError
+
+STRATEGIES = ("one-device", "mirrored", "multi-worker", "tpu")
+
+_AFTER_A_LOSS = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+
+class WorkerLost(Exception):
+    """Another worker has gone; this one cannot go on alone."""
+
+
+def strategy_of(name):
+    """The strategy of that name; None for `"one-device"`.
+
+    Raises:
+        UserError: If it cannot be had here.
+    """
+    if name == "one-device":
+        return None
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multi-worker":
+        _check_tf_config()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu="")
+    except (ValueError, KeyError, OSError, tf.errors.OpError) as error:
+        raise UserError(f"no TPU was found ({str(error).splitlines()[0]})") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def scope_of(strategy):
+    """The context in which models are to be made."""
+    return strategy.scope() if strategy else contextlib.nullcontext()
+
+
+def is_multi_worker(strategy):
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes: the only one, or the first worker."""
+    if not is_multi_worker(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    return resolver.task_type in (None, "chief") or (
+        resolver.task_type == "worker"
+        and resolver.task_id == 0
+        and "chief" not in resolver.cluster_spec().jobs
+    )
+
+
+def synchronize_norms(model):
+    """Has every batch normalization use the statistics of the whole batch, over all devices."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def prepare(model, strategy):
+    """Makes `model.fit` work under a `MultiWorkerMirroredStrategy`; under others it does."""
+    if not is_multi_worker(strategy):
+        return
+
+    @tf.function
+    def step(iterator):
+        logs = strategy.run(model.train_step, args=(next(iterator),))
+        return {key: strategy.reduce("MEAN", value, axis=None) for key, value in logs.items()}
+
+    model._maybe_symbolic_build = lambda *args, **kwargs: None
+    model.train_function = step
+
+
+@contextlib.contextmanager
+def lost_workers_reported(strategy):
+    """Turns the many errors that follow the end of another worker into a `WorkerLost`."""
+    try:
+        yield
+    except _AFTER_A_LOSS as error:
+        if not is_multi_worker(strategy):
+            raise
+        raise WorkerLost(
+            f"another worker is gone or cannot be reached ({type(error).__name__}). "
+            "Start all workers again: they go on from the last checkpoint"
+        ) from error
+
+
+def _check_tf_config():
+    """Raises a `UserError` unless TF_CONFIG says who works and which of them this process is."""
+    text = os.environ.get("TF_CONFIG", "")
+    expected = (
+        'TF_CONFIG must be {"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'
+    )
+    try:
+        config = json.loads(text)
+        workers, task = config["cluster"]["worker"], config["task"]
+        known = bool(workers) and all(isinstance(address, str) and ":" in address for address in workers)
+        known = known and task["type"] == "worker" and 0 <= task["index"] < len(workers)
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise UserError(f"{expected}. Received: {text or 'nothing'}")

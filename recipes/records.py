@@ -1,0 +1,189 @@
+"""Data sets too large for memory: pictures in TFRecord files, read from where they are as they are needed.
+
+The files may lie on a disk or in a bucket (`data.directory=gs://…`). They are in TFDS's format.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from recipes import data as data_sets
+from recipes.augmentation import random_resized_crop, resized_center
+from recipes.errors import UserError
+from recipes.pictures import decode, report
+
+FILES_AT_ONCE = 16
+# Examples are shuffled in blocks. Their files are in a new order every epoch, and sixteen are read at once,
+# so that a block of these many (120 MB of ImageNet) is a mixture of all classes.
+BLOCK = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """A split in TFRecord files.
+
+    Attributes:
+        files: Their paths.
+        count: How many examples are in them, without the `bad` ones.
+        features: TFDS's description of an example, with `image`, `label` and `file_name`.
+        bad: Names of the pictures to leave out, as they cannot be decoded.
+        chosen: Numbers of the examples that are meant, in order; None for all.
+    """
+
+    files: tuple[str, ...]
+    count: int
+    features: Any
+    bad: tuple[str, ...] = ()
+    chosen: tuple[int, ...] | None = None
+
+    def __len__(self):
+        return self.count if self.chosen is None else len(self.chosen)
+
+    def select(self, indices):
+        numbers = np.arange(self.count) if self.chosen is None else np.array(self.chosen)
+        return dataclasses.replace(self, chosen=tuple(np.sort(numbers[indices]).tolist()))
+
+    @functools.cached_property
+    def labels(self):
+        """Every label in order; reads through the files once."""
+        return np.array(list(self.examples().map(lambda e: e["label"]).as_numpy_iterator()), "int32")
+
+    def examples(self, seed=None):
+        """A `tf.data.Dataset` of dictionaries with the encoded `image`, `label` and `file_name`.
+
+        Args:
+            seed: Two integers for another order, the same for the same seed; None for that of the files.
+        """
+        files, seed = tf.constant(self.files), None if seed is None else tf.cast(tf.stack(seed), tf.int64)
+        if (
+            seed is None or self.chosen is not None
+        ):  # the numbers of the chosen ones count in the files' order
+            examples = tf.data.TFRecordDataset(files)
+        else:
+            files = tf.data.Dataset.from_tensor_slices(_shuffled(files, seed))
+            at_once = min(FILES_AT_ONCE, len(self.files))
+            examples = files.interleave(tf.data.TFRecordDataset, at_once, num_parallel_calls=at_once)
+        examples = examples.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
+        if self.bad:
+            bad = tf.constant(self.bad)
+            examples = examples.filter(lambda example: tf.reduce_all(example["file_name"] != bad))
+        if self.chosen is not None:
+            chosen = tf.constant(self.chosen, tf.int64)
+            last = max(self.chosen, default=-1)
+            examples = examples.enumerate().take_while(lambda number, _: number <= last)
+            examples = examples.filter(lambda number, _: tf.reduce_any(number == chosen))
+            examples = examples.map(lambda _, example: example)
+        if seed is None:
+            return examples
+
+        def shuffled_block(number, block):
+            own_seed = tf.random.experimental.stateless_fold_in(seed, number)  # pyright: ignore[reportAttributeAccessIssue]
+            order = _shuffled(tf.range(tf.shape(block["label"])[0]), own_seed)
+            block = {key: tf.gather(value, order) for key, value in block.items()}
+            return tf.data.Dataset.from_tensor_slices(block)
+
+        return examples.batch(BLOCK).prefetch(1).enumerate().flat_map(shuffled_block)
+
+    def _parse(self, serialized):
+        import tensorflow_datasets as tfds
+
+        decoders = {"image": tfds.decode.SkipDecoding()}
+        example = self.features.deserialize_example(serialized, decoders=decoders)
+        return {key: example[key] for key in ("image", "label", "file_name")}
+
+
+def load_imagenet(data):
+    """ImageNet (ILSVRC 2012) through tensorflow-datasets; its validation pictures serve for testing."""
+    import tensorflow_datasets as tfds
+
+    if data.validation_fraction:
+        raise UserError(
+            "imagenet2012 is tested on its validation pictures, and none are held out of the training: "
+            f"data.validation_fraction must be 0. Received: {data.validation_fraction}"
+        )
+    if data.directory is not None and not tf.io.gfile.isdir(data.directory):
+        raise UserError(f"no such folder: {data.directory} (data.directory)")
+    try:
+        builder = tfds.builder("imagenet2012", data_dir=data.directory)
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS and the file system each raise their own
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            "cannot load imagenet2012 through tensorflow-datasets; set TFDS_DATA_DIR or data.directory to a "
+            "folder that has it, or see https://www.tensorflow.org/datasets/catalog/imagenet2012 for what to "
+            f"download by hand ({reason})"
+        ) from error
+
+    def split(name):
+        info, features = builder.info.splits[name], builder.info.features
+        records = Records(tuple(map(str, info.filepaths)), info.num_examples, features)
+        return without_bad(records) if data.skip_bad else records
+
+    test = split("validation")
+    return data_sets.Dataset(tuple(builder.info.features["label"].names), split("train"), test, test)
+
+
+def without_bad(records):
+    """Decodes every picture once; the split without those that cannot be, which are counted and named."""
+    bad = bad_pictures(records)
+    report(bad, skip_bad=True)
+    return dataclasses.replace(records, count=records.count - len(bad), bad=tuple(bad))
+
+
+def bad_pictures(records):
+    """Names of the pictures that cannot be decoded."""
+    examples = records.examples()
+
+    def decodable(example):
+        return example["file_name"], tf.shape(decode(example["image"]))
+
+    good = examples.map(decodable, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
+    good = {name for name, _ in good.as_numpy_iterator()}
+    names = examples.map(lambda example: example["file_name"]).as_numpy_iterator()
+    return [name.decode() for name in names if name not in good]
+
+
+@data_sets.training_batches.register
+def _(split: Records, recipe, first_epoch=0):
+    data, steps = recipe.data, data_sets.steps_per_epoch(split, recipe)
+
+    def epoch_of_batches(epoch):
+        def augment(number, example):
+            seed = (recipe.seed, epoch * len(split) + number)
+            if data.augmentation == "random_resized_crop":
+                pixels = random_resized_crop(example["image"], seed, data.image_size, flip=data.flip)
+            else:
+                pixels = resized_center(example["image"], data.image_size)
+            return pixels, tf.cast(example["label"], tf.int32)
+
+        examples = split.examples((recipe.seed, epoch)).enumerate()
+        examples = examples.map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return examples.batch(recipe.batch_size).take(steps)
+
+    epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
+    return _normalized(epochs.flat_map(epoch_of_batches), data, len(epochs) * steps)
+
+
+@data_sets.evaluation_batches.register
+def _(split: Records, data, batch_size):
+    def pixels(example):
+        return resized_center(example["image"], data.image_size), tf.cast(example["label"], tf.int32)
+
+    examples = split.examples().map(pixels, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _normalized(examples.batch(batch_size), data, -(-len(split) // batch_size))
+
+
+def _normalized(batches, data, count):
+    batches = batches.map(
+        lambda pixels, labels: (data_sets.normalize(pixels, data), labels), num_parallel_calls=2
+    )
+    return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+
+
+def _shuffled(values, seed):
+    return tf.random.experimental.stateless_shuffle(  # pyright: ignore[reportAttributeAccessIssue]
+        values, seed=seed
+    )

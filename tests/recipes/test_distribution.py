@@ -1,0 +1,204 @@
+"""Tests that a training on several devices, or by several processes, is that of one device."""
+
+import json
+import re
+import time
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import tiny
+from workers import start_workers
+
+from recipes import classification, distribution
+from recipes.errors import UserError, exit_code
+from recipes.run_directory import RunDirectory
+
+pytestmark = pytest.mark.usefixtures("tiny_network")
+
+# Without it every device normalizes its half by the half's own statistics.
+SYNCHRONIZED = "synchronized_batch_norm=true"
+TWO_DEVICES = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    """Settings for forty pictures of noise in four classes.
+
+    The digits have backgrounds of one color; the variance of what hardly varies is rounding where it is
+    E[x²] − E[x]², as in Keras's synchronized normalization.
+    """
+    folder, rng = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
+    for number in range(40):
+        path = folder / f"class-{number % 4}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        PIL.Image.fromarray(rng.integers(0, 256, (32, 32, 3)).astype("uint8")).save(path)
+    return (SYNCHRONIZED, "data.name=image_folder", f"data.directory={folder}")
+
+
+def assert_nearly_same(run, other, tolerance=5e-3):
+    """Losses, and weights in proportion to how far the training has moved them.
+
+    Sums of halves are rounded otherwise than sums of all; with E[x²] − E[x]² this comes to 1e-3 of the
+    movement. Without synchronization, with other images or with sums in place of means it is above 0.1.
+    """
+    for which in ("loss", "val_loss"):
+        ours, theirs = ([row[which] for row in r.log] for r in (run, other))
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance / 10, err_msg=which)
+    keras.utils.set_random_seed(other.recipe.seed)
+    start = classification.compiled_model(other.recipe, 4).trainable_weights
+    ours, theirs, start = (
+        np.concatenate([np.ravel(weight.numpy()) for weight in weights])
+        for weights in (*(r.load_model().trainable_weights for r in (run, other)), start)
+    )
+    assert np.linalg.norm(ours - theirs) < tolerance * np.linalg.norm(theirs - start)
+
+
+def mirrored(path, *settings, recipe="digits-mobilenetv2-sb"):
+    process = tiny.start(TWO_DEVICES, path, *settings, options=("--strategy", "mirrored"), recipe=recipe)
+    assert process.returncode == 0, process.stderr
+    return RunDirectory(path)
+
+
+@pytest.mark.parametrize("kind", ["static", "sb", pytest.param("dyconv", marks=pytest.mark.slow)])
+def test_two_devices(kind, noise, tmp_path, run_train):
+    recipe = f"digits-mobilenetv2-{kind}"
+    assert run_train(tmp_path / "one", *noise, recipe=recipe) == 0
+    two = mirrored(tmp_path / "two", *noise, recipe=recipe)
+    assert_nearly_same(two, RunDirectory(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_two_devices_without_synchronization(noise, tmp_path, run_train):
+    """The comparison sees a difference where there is one."""
+    settings = noise[1:]
+    assert run_train(tmp_path / "one", *settings) == 0
+    two = mirrored(tmp_path / "two", *settings)
+    with pytest.raises(AssertionError):
+        assert_nearly_same(two, RunDirectory(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_two_devices_and_steps_per_execution(noise, tmp_path, run_train):
+    assert run_train(tmp_path / "one", *noise) == 0
+    two = mirrored(tmp_path / "two", *noise, "steps_per_execution=2")
+    assert_nearly_same(two, RunDirectory(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_two_devices_and_mixed_precision(noise, tmp_path, run_train):
+    settings = (*noise, "precision=mixed_bfloat16")
+    assert run_train(tmp_path / "one", *settings) == 0
+    two = mirrored(tmp_path / "two", *settings)
+    # A bfloat16 has eight bits: what is rounded otherwise differs in the third digit, and gradients, sums of
+    # what nearly cancels, in the first. The losses remain to be compared.
+    ours, theirs = ([row["loss"] for row in r.log] for r in (two, RunDirectory(tmp_path / "one")))
+    np.testing.assert_allclose(ours, theirs, rtol=0.01)
+    assert {weight.dtype for weight in two.load_model().trainable_variables} == {"float32"}
+
+
+def test_steps_per_execution_change_nothing(tmp_path, run_train):
+    """On one device, bit for bit."""
+    runs = [RunDirectory(tmp_path / str(steps)) for steps in (1, 2)]
+    for run, steps in zip(runs, (1, 2), strict=True):
+        assert run_train(run.path, f"steps_per_execution={steps}", "steps_per_epoch=4") == 0
+    for ours, theirs in zip(*(run.load_model().weights for run in runs), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+
+
+SAVE_WEIGHTS = """
+import keras
+import numpy as np
+class SaveWeights(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        np.savez({path!r} + f"-{{index}}.npz", *[weight.numpy() for weight in self.model.weights])
+callbacks = train._callbacks
+train._callbacks = lambda *args: [*callbacks(*args), SaveWeights()]
+"""
+
+
+def wait(workers):
+    outputs = [worker.communicate(timeout=300) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * len(workers), outputs
+    return outputs
+
+
+def test_two_workers(noise, tmp_path, run_train):
+    """Each process on its own port of this machine; the batches are those of one process, half for each."""
+    assert run_train(tmp_path / "one", *noise) == 0
+    code = SAVE_WEIGHTS.format(path=str(tmp_path / "weights"))
+    outputs = wait(start_workers(tmp_path / "two", *noise, code=code))
+    assert_nearly_same(RunDirectory(tmp_path / "two"), RunDirectory(tmp_path / "one"))
+    first, second = (np.load(tmp_path / f"weights-{index}.npz") for index in (0, 1))
+    for name in first.files:
+        np.testing.assert_array_equal(first[name], second[name])
+    assert "test accuracy" in outputs[0][0]
+    assert outputs[1][0] == ""  # only the chief speaks
+    names = {path.name for path in (tmp_path / "two").iterdir()}
+    assert names == {path.name for path in (tmp_path / "one").iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_is_killed(victim, noise, tmp_path):
+    """The other stops within a minute and says why; both started again end as the undisturbed run does."""
+    settings = (*noise, "epochs=5")
+    wait(start_workers(tmp_path / "undisturbed", *settings))
+    workers = start_workers(tmp_path / "run", *settings)
+    checkpoint = tmp_path / "run" / "checkpoints" / "epoch-0002.keras"
+    while not checkpoint.exists():
+        assert all(worker.poll() is None for worker in workers), [w.communicate() for w in workers]
+        time.sleep(0.1)
+    workers[victim].kill()
+    _, error = workers[1 - victim].communicate(timeout=60)
+    assert workers[1 - victim].returncode == 1
+    assert re.search(r"^error: another worker is gone .* go on from the last checkpoint$", error, re.M)
+    workers[victim].communicate()
+    outputs = wait(start_workers(tmp_path / "run", *settings))
+    assert re.search(r"going on with .* after epoch [234] of 5", outputs[0][0])
+    assert_nearly_same(RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "undisturbed"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        "not json",
+        json.dumps({"cluster": {}}),
+        json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}),
+        json.dumps({"cluster": {"worker": ["nowhere"]}, "task": {"type": "worker", "index": 0}}),
+        json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}),
+    ],
+)
+def test_wrong_tf_config(config, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config is not None:
+        monkeypatch.setenv("TF_CONFIG", config)
+    expected = re.escape(f"Received: {config or 'nothing'}")
+    with pytest.raises(UserError, match=f"^TF_CONFIG must be .*{expected}$"):
+        distribution.strategy_of("multi-worker")
+
+
+def test_several_steps_an_execution_are_refused_with_several_workers(tmp_path, monkeypatch, capsys):
+    from recipes import train
+
+    monkeypatch.setattr(train, "is_multi_worker", lambda strategy: True)
+    arguments = tiny.arguments(tmp_path / "run", "steps_per_execution=2")
+    assert exit_code(lambda: train.main(arguments)) == 2
+    assert "steps_per_execution must be 1 with several workers. Received: 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_tpu(monkeypatch):
+    def connect(tpu):
+        raise ValueError("Please provide a TPU Name to connect to.")
+
+    resolver = distribution.tf.distribute.cluster_resolver.TPUClusterResolver
+    monkeypatch.setattr(resolver, "connect", connect)
+    with pytest.raises(UserError, match=r"no TPU was found \(Please provide"):
+        distribution.strategy_of("tpu")

@@ -1,0 +1,59 @@
+"""Two worker processes on this machine that train a tiny network together."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import textwrap
+
+import tiny
+
+ROOT = pathlib.Path(__file__).parents[2]
+OPTIONS = ("--strategy", "multi-worker")
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def start_workers(run_dir, *settings, code="", count=2):
+    """Starts `recipes.train` as several processes, after some other code that knows its `index`.
+
+    Returns:
+        A `Popen` for every worker.
+    """
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    arguments = tiny.arguments(run_dir, *settings, options=OPTIONS)
+    workers = []
+    for index in range(count):
+        program = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "tests" / "recipes")!r})
+import tiny
+from recipes import train
+from recipes.errors import exit_code
+tiny.shrink()
+index = {index}
+{textwrap.dedent(code)}
+sys.exit(exit_code(lambda: train.main({arguments!r})))
+"""
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-c", program],
+                cwd=ROOT,
+                env={**os.environ, "TF_CONFIG": json.dumps(cluster)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return workers
