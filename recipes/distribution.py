@@ -1,10 +1,14 @@
 """Training on several devices of a machine, and on several machines, by `tf.distribute`.
 
-Keras 3's `fit` does not support `MultiWorkerMirroredStrategy`. It fails in two places; `prepare` mends both:
+Keras 3's `fit` supports neither `MultiWorkerMirroredStrategy` nor, under any strategy, several steps an
+execution:
 
 - Before the first step `fit` averages the first batch over the workers, to build the model from its shapes.
   Our models, optimizers and metrics are built already (`create_state`): there is nothing to do.
 - After each step `fit` averages the metrics along an axis that scalars do not have.
+- Its loop over several steps ends in a placeholder that nobody feeds, with a single `Dense` as well.
+
+`prepare` puts a step of our own in the place of Keras's.
 """
 
 import contextlib
@@ -80,18 +84,25 @@ def synchronize_norms(model):
             layer.synchronized = True
 
 
-def prepare(model, strategy):
-    """Makes `model.fit` work under a `MultiWorkerMirroredStrategy`; under others it does."""
-    if not is_multi_worker(strategy):
+def keras_suffices(strategy, recipe):
+    """Whether Keras's own steps work; see above."""
+    return strategy is None or not (is_multi_worker(strategy) or recipe.steps_per_execution > 1)
+
+
+def prepare(model, strategy, recipe):
+    """Makes `model.fit` work under the strategy."""
+    if keras_suffices(strategy, recipe):
         return
 
     @tf.function
-    def step(iterator):
+    def steps(iterator):
+        for _ in tf.range(recipe.steps_per_execution - 1):
+            strategy.run(model.train_step, args=(next(iterator),))
         logs = strategy.run(model.train_step, args=(next(iterator),))
         return {key: strategy.reduce("MEAN", value, axis=None) for key, value in logs.items()}
 
     model._maybe_symbolic_build = lambda *args, **kwargs: None
-    model.train_function = step
+    model.train_function = steps
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 The files may lie on a disk or in a bucket (`data.directory=gs://…`). They are in TFDS's format.
 """
 
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -144,6 +145,18 @@ def bad_pictures(records):
     good = {name for name, _ in good.as_numpy_iterator()}
     names = examples.map(lambda example: example["file_name"]).as_numpy_iterator()
     return [name.decode() for name in names if name not in good]
+
+
+@contextlib.contextmanager
+def bad_pictures_named(dataset):
+    """Turns TensorFlow's error about a picture in a training's stream into one with the picture's name."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError:
+        for split in (dataset.train, dataset.validation):
+            if isinstance(split, Records):
+                report(bad_pictures(split), skip_bad=False)
+        raise
 
 
 @data_sets.training_batches.register

@@ -22,14 +22,14 @@ from recipes.distribution import (
     STRATEGIES,
     WorkerLost,
     is_chief,
-    is_multi_worker,
+    keras_suffices,
     lost_workers_reported,
     prepare,
     scope_of,
     strategy_of,
     synchronize_norms,
 )
-from recipes.errors import UserError, exit_code
+from recipes.errors import exit_code
 from recipes.monitoring import (
     Diverged,
     DropoutSeeds,
@@ -38,6 +38,7 @@ from recipes.monitoring import (
     StopOnDivergence,
     Validation,
 )
+from recipes.records import bad_pictures_named
 from recipes.run_directory import RunDirectory, load_model, replacing
 from recipes.tasks import task_of
 
@@ -102,10 +103,6 @@ def train(run, strategy=None, recipe=None):
     """
     recipe = recipe or run.recipe
     run.check(recipe)
-    if is_multi_worker(strategy) and recipe.steps_per_execution > 1:
-        raise UserError(
-            f"steps_per_execution must be 1 with several workers. Received: {recipe.steps_per_execution}"
-        )
     task = task_of(recipe)
     dataset = task.load(recipe.data)
     steps = steps_per_epoch(dataset.train, recipe)
@@ -123,19 +120,21 @@ def train(run, strategy=None, recipe=None):
         if recipe.synchronized_batch_norm:  # a file does not hold it for the layers within attention layers
             synchronize_norms(model)
         task.create_state(model, len(dataset.classes))
-    prepare(model, strategy)
+    prepare(model, strategy, recipe)
     chief = is_chief(strategy)
     if chief:
         run.claim(recipe)
 
     def evaluate(model, split=dataset.validation):
-        if is_multi_worker(strategy):  # Keras's `evaluate` would wait for the other workers
+        if not keras_suffices(
+            strategy, recipe
+        ):  # nor does `evaluate` work, and the other workers do not join
             model = _local_copy(model, recipe, len(dataset.classes))
         return task.evaluate(model, split, recipe)
 
     rows = [row for row in run.log if row["epoch"] <= epochs_done]
     if epochs_done < recipe.epochs:
-        with lost_workers_reported(strategy):
+        with lost_workers_reported(strategy), bad_pictures_named(dataset):
             model.fit(
                 task.training_batches(dataset.train, recipe, epochs_done),
                 steps_per_epoch=steps,

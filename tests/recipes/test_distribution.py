@@ -12,7 +12,7 @@ import tiny
 from workers import start_workers
 
 from recipes import classification, distribution
-from recipes.errors import UserError, exit_code
+from recipes.errors import UserError
 from recipes.run_directory import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
@@ -144,6 +144,13 @@ def test_two_workers(noise, tmp_path, run_train):
 
 
 @pytest.mark.slow
+def test_two_workers_and_steps_per_execution(noise, tmp_path, run_train):
+    assert run_train(tmp_path / "one", *noise) == 0
+    wait(start_workers(tmp_path / "two", *noise, "steps_per_execution=2"))
+    assert_nearly_same(RunDirectory(tmp_path / "two"), RunDirectory(tmp_path / "one"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_worker_that_is_killed(victim, noise, tmp_path):
     """The other stops within a minute and says why; both started again end as the undisturbed run does."""
@@ -182,16 +189,6 @@ def test_wrong_tf_config(config, monkeypatch):
     expected = re.escape(f"Received: {config or 'nothing'}")
     with pytest.raises(UserError, match=f"^TF_CONFIG must be .*{expected}$"):
         distribution.strategy_of("multi-worker")
-
-
-def test_several_steps_an_execution_are_refused_with_several_workers(tmp_path, monkeypatch, capsys):
-    from recipes import train
-
-    monkeypatch.setattr(train, "is_multi_worker", lambda strategy: True)
-    arguments = tiny.arguments(tmp_path / "run", "steps_per_execution=2")
-    assert exit_code(lambda: train.main(arguments)) == 2
-    assert "steps_per_execution must be 1 with several workers. Received: 2" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
 
 
 def test_without_a_tpu(monkeypatch):

@@ -145,6 +145,14 @@ def test_pictures_that_cannot_be_decoded(records_of, capsys):
         assert sorted(flat(batches)) == sorted(set(range(COUNT)) - {7, 30, 45})
 
 
+def test_bad_pictures_of_a_training_are_named(records_of):
+    split = records_of(damaged)
+    dataset = data_sets.Dataset((), split, split, split)
+    expected = r"cannot read these pictures: 7\.jpg; 30\.jpg; 45\.jpg\. --set data\.skip_bad=true"
+    with pytest.raises(UserError, match=expected), records.bad_pictures_named(dataset):
+        labels(data_sets.training_batches(split, RECIPE))
+
+
 @pytest.mark.parametrize("mode", ["CMYK", "L", "RGB"])
 @pytest.mark.parametrize("augmentation", ["random_resized_crop", "none"])
 def test_every_kind_of_jpeg(mode, augmentation, records_of, tmp_path):
