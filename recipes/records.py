@@ -59,11 +59,8 @@ class Records:
             seed: Two integers for another order, the same for the same seed; None for that of the files.
         """
         files, seed = tf.constant(self.files), None if seed is None else tf.cast(tf.stack(seed), tf.int64)
-        if (
-            seed is None or self.chosen is not None
-        ):  # the numbers of the chosen ones count in the files' order
-            examples = tf.data.TFRecordDataset(files)
-        else:
+        examples: Any = tf.data.TFRecordDataset(files)
+        if seed is not None and self.chosen is None:  # the chosen ones' numbers count in the files' order
             files = tf.data.Dataset.from_tensor_slices(_shuffled(files, seed))
             at_once = min(FILES_AT_ONCE, len(self.files))
             examples = files.interleave(tf.data.TFRecordDataset, at_once, num_parallel_calls=at_once)
@@ -80,10 +77,10 @@ class Records:
         if seed is None:
             return examples
 
-        def shuffled_block(number, block):
+        def shuffled_block(number, examples_in_order) -> Any:
             own_seed = tf.random.experimental.stateless_fold_in(seed, number)  # pyright: ignore[reportAttributeAccessIssue]
-            order = _shuffled(tf.range(tf.shape(block["label"])[0]), own_seed)
-            block = {key: tf.gather(value, order) for key, value in block.items()}
+            order = _shuffled(tf.range(tf.shape(examples_in_order["label"])[0]), own_seed)
+            block: Any = {key: tf.gather(value, order) for key, value in examples_in_order.items()}
             return tf.data.Dataset.from_tensor_slices(block)
 
         return examples.batch(BLOCK).prefetch(1).enumerate().flat_map(shuffled_block)

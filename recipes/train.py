@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import sys
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -83,7 +84,7 @@ def _score(recipe, result):
     return f"test {metric.replace('_', ' ')} {result[f'test_{metric}']:.4f}"
 
 
-def train(run, strategy=None, recipe=None):
+def train(run, strategy=None, recipe=None) -> Any:
     """Trains the run's recipe to its end, from its latest checkpoint if there is one.
 
     Args:
