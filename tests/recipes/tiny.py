@@ -31,8 +31,8 @@ def arguments(run_dir, *settings, recipe="digits-mobilenetv2-sb", options=()):
     return [recipe, "--run-dir", str(run_dir), *options, *assignments]
 
 
-def start(code, *args, **kwargs):
-    """Runs `recipes.train` with the tiny network, after some other code, in a new process."""
+def popen(code, *args, **kwargs):
+    """Starts `recipes.train` with the tiny network, after some other code, in a new process."""
     program = f"""
 import os, signal, sys
 sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
@@ -46,6 +46,12 @@ tiny.shrink()
 sys.exit(exit_code(lambda: train.main({arguments(*args, **kwargs)!r})))
 """
     root = pathlib.Path(__file__).parents[2]
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=500
-    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", program], cwd=root, stdout=pipe, stderr=pipe, text=True)
+
+
+def start(code, *args, **kwargs):
+    """As `popen`, and waits for the end."""
+    process = popen(code, *args, **kwargs)
+    stdout, stderr = process.communicate(timeout=500)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
