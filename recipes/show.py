@@ -6,6 +6,7 @@ For a detector: the objects' boxes, and in dots the anchors that are to find the
 """
 
 import argparse
+import dataclasses
 import sys
 
 import numpy as np
@@ -39,6 +40,8 @@ def main(argv=None):
     recipe = registry.find(args.recipe).override(args.set)
     task = task_of(recipe)
     dataset = task.load(recipe.data)
+    batch_size = min(recipe.batch_size, len(dataset.train))  # a sheet may be of less than a batch
+    recipe = dataclasses.replace(recipe, batch_size=batch_size, steps_per_epoch=None, steps_per_execution=1)
     images, targets = _first(task.training_batches(dataset.train, recipe), args.pictures)
 
     def draw(axes, number):
