@@ -14,7 +14,7 @@ quickstart: $(VENV)/.installed-tflite  ## Trains, folds, converts and runs a sma
 	$(BIN)/python -m tflite.quickstart --run-dir runs/quickstart
 
 test: $(VENV)/.installed-test  ## Runs the tests.
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow or kills"
 
 test-slow: $(VENV)/.installed-test  ## Runs the tests that take minutes.
 	$(BIN)/python -m pytest -m slow

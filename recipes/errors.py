@@ -11,6 +11,10 @@ class UserError(Exception):
     """A mistake in what the user asked for: one clear line, no traceback."""
 
 
+class CannotWrite(UserError):
+    """A file or directory cannot be written: the disk is full, or it is not ours."""
+
+
 def exit_code(main):
     """Runs a program's `main`; what it returns, or 2 after a `UserError` and 130 after Ctrl-C."""
     try:
@@ -68,4 +72,4 @@ def write_csv(path, head, rows):
         with open(path, "x", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows((head, *rows))
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise CannotWrite(f"cannot write {path}: {error.strerror}") from error

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from recipes.errors import UserError
+from recipes.errors import CannotWrite, UserError
 from recipes.recipe import Recipe
 
 KEPT_CHECKPOINTS = 2
@@ -55,7 +55,7 @@ class RunDirectory:
         """Looks, without writing, whether the directory is free or that of `recipe`.
 
         Raises:
-            UserError: If it belongs to another recipe, or is not empty and belongs to none.
+            UserError: If it belongs to another recipe, is not empty and belongs to none, or is no directory.
         """
         if self._recipe_file.is_file():
             differences = self.recipe.differences(recipe)
@@ -64,6 +64,8 @@ class RunDirectory:
                     f"{key} is {theirs!r} there, {ours!r} here" for key, theirs, ours in differences
                 )
                 raise UserError(f"{self.path} belongs to another recipe: {listed}")
+        elif self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is not a directory; choose another --run-dir")
         elif self.path.is_dir() and any(not _is_temporary(path) for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and has no recipe.json; choose another --run-dir")
 
@@ -71,16 +73,19 @@ class RunDirectory:
         """Makes the directory that of `recipe`, unless it is already.
 
         Raises:
-            UserError: As `check`, or if the directory cannot be written.
+            UserError: As `check`.
+            CannotWrite: If the directory cannot be written.
         """
         self.check(recipe)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not self._recipe_file.is_file():
-                self._write_text(self._recipe_file, recipe.to_json())
             self._checkpoints.mkdir(exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}") from error
+            raise CannotWrite(f"cannot write to {self.path}: {error.strerror}") from error
+        if not os.access(self.path, os.W_OK):
+            raise CannotWrite(f"cannot write to {self.path}: it is read-only")
+        if not self._recipe_file.is_file():
+            self._write_text(self._recipe_file, recipe.to_json())
 
     @property
     def recipe(self):
@@ -89,7 +94,12 @@ class RunDirectory:
     @property
     def result(self) -> Any:
         """What result.json holds; None while the training is unfinished."""
-        return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
+        if not self.result_file.is_file():
+            return None
+        try:
+            return json.loads(self.result_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{self.result_file} is damaged: {error}") from error
 
     def write_result(self, result):
         self._write_text(self.result_file, json.dumps(result, indent=2) + "\n")
@@ -99,11 +109,14 @@ class RunDirectory:
         """The rows of log.csv, one an epoch, with numbers for numbers."""
         if not self.log_file.is_file():
             return []
-        with self.log_file.open(newline="") as file:
-            return [
-                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
-                for row in csv.DictReader(file)
-            ]
+        try:
+            with self.log_file.open(newline="", encoding="utf-8") as file:
+                return [
+                    {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
+                    for row in csv.DictReader(file)
+                ]
+        except (ValueError, TypeError, csv.Error) as error:
+            raise UserError(f"{self.log_file} is damaged: {error}") from error
 
     def write_log(self, rows):
         with replacing(self.log_file) as temporary, temporary.open("w", newline="") as file:
@@ -153,8 +166,6 @@ class RunDirectory:
                 f"{self.path} has no {path.name}: its training is unfinished. `python -m recipes.train "
                 f"{self._recipe_file} --run-dir {self.path}` goes on with it"
             )
-        if not is_whole(path):
-            raise UserError(f"{path} is damaged")
         return load_model(path)
 
     def _write_text(self, path, text):
@@ -163,16 +174,36 @@ class RunDirectory:
 
 
 def load_model(path) -> Any:  # Keras declares None and other things beside the model
-    """Reads a `.keras` file."""
-    return keras.saving.load_model(path)
+    """Reads a `.keras` file. One from a stranger runs no code: `safe_mode` is Keras's default.
+
+    Raises:
+        UserError: If it is damaged, or holds something else than a model of known layers.
+    """
+    if not is_whole(path):
+        raise UserError(f"{path} is damaged, or not a .keras file")
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:  # whatever a stranger's file makes Keras, h5py and the layers raise
+        # Keras puts the cause behind a page of configuration, and another behind it.
+        reason = str(error).rpartition("Exception encountered: ")[2].strip().partition("\n")[0]
+        raise UserError(f"{path} cannot be loaded ({type(error).__name__}: {reason[:300]})") from error
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """The temporary path of a file to write, which takes its place at the end if all went well."""
+    """The temporary path of a file to write, which takes its place at the end if all went well.
+
+    Raises:
+        CannotWrite: If it cannot be written; `path` is as it was then.
+    """
     temporary = path.with_name(_TEMPORARY + path.name)
-    yield temporary
-    os.replace(temporary, path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # what there is of it takes room on a full disk
+        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def is_whole(path):
@@ -180,7 +211,8 @@ def is_whole(path):
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (zipfile.BadZipFile, zlib.error, OSError):
+    # NotImplementedError and RuntimeError: compression or encryption that zipfile does not know
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError):
         return False
 
 

@@ -1,4 +1,4 @@
-"""What came out of a search: a table, a CSV file, and accuracy against the first of its keys."""
+"""What came out of a search: a table, a CSV file, and the scores against the first of its keys."""
 
 import csv
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ class Row:
         trial: Its number, as text.
         values: What was tried, by key.
         epochs: How many epochs it was trained for.
-        scores: The validation accuracy of each seed; empty if it failed.
+        scores: The validation accuracy, or a detector's mean average precision, of each seed; empty if it
+            failed.
         reason: Why it failed.
     """
 
@@ -35,7 +36,7 @@ def trial_rows(tuner, space):
         values = trial.hyperparameters.values
         results = [run.result for run in tuner.runs(trial.trial_id)]
         finished = trial.status == "COMPLETED" and all(results)
-        scores = tuple(result["validation_accuracy"] for result in results) if finished else ()
+        scores = tuple(result[tuner.oracle.objective.name] for result in results) if finished else ()
         # keras-tuner's message ends with the exception, "module.Class: text".
         reason = (
             "" if finished else (trial.message or trial.status).strip().splitlines()[-1].partition(": ")[2]
@@ -45,9 +46,10 @@ def trial_rows(tuner, space):
     return sorted(rows, key=lambda row: -np.mean(row.scores) if row.scores else np.inf)
 
 
-def table(keys, rows):
+def table(keys, rows, metric):
     """The trials as text."""
-    head = ("trial", *(key.rpartition(".")[2] for key in keys), "epochs", "accuracy / %", "±", "")
+    names = [key.rpartition(".")[2] for key in keys]
+    head = ("trial", *names, "epochs", f"{metric.replace('_', ' ')} / %", "±", "")
     cells = []
     for row in rows:
         scores = 100 * np.array(row.scores)
@@ -57,18 +59,18 @@ def table(keys, rows):
     return format_table(head, cells, "<" + "<" * len(keys) + ">>><")
 
 
-def write_csv(path, keys, rows):
+def write_csv(path, keys, rows, metric):
     """Writes the trials, one line for each seed, or for a trial that failed."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("trial", *keys, "epochs", "run", "validation_accuracy", "reason"))
+        writer.writerow(("trial", *keys, "epochs", "run", f"validation_{metric}", "reason"))
         for row in rows:
             for run, score in enumerate(row.scores or ("",)):
                 writer.writerow((row.trial, *row.values.values(), row.epochs, run, score, row.reason))
 
 
-def plot(key, rows, title, path):
-    """Draws accuracy against one key: mean and standard deviation over all runs with that value."""
+def plot(key, rows, metric, title, path):
+    """Draws the scores against one key: mean and standard deviation over all runs with that value."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -89,7 +91,7 @@ def plot(key, rows, title, path):
         range(len(order)), [float(np.mean(scores[value])) for value in order], spread, fmt="o", capsize=4
     )
     axes.set_xticks(range(len(order)), labels)
-    axes.set(title=title, xlabel=key, ylabel="validation accuracy / %")
+    axes.set(title=title, xlabel=key, ylabel=f"validation {metric.replace('_', ' ')} / %")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120, format="png")
     plt.close(figure)

@@ -3,6 +3,7 @@
     python -m recipes.tune RECIPE --run-dir DIR [--space lambda|gate|hidden|attention] [--choice KEY=VALUE,…]
         [--algorithm grid|random|bayesian|hyperband] [--trials N] [--seeds N] [--max-madds N] [--set …]
 
+`python -m tflite.tune` also takes a bound on the latency of the trials' .tflite files.
 DIR gets a run directory for every trial and seed, best.json (a recipe for `recipes.train`), trials.csv and
 trials.png. Several processes share a search by keras-tuner's environment variables: KERASTUNER_ORACLE_IP
 and KERASTUNER_ORACLE_PORT, and KERASTUNER_TUNER_ID=chief in one process, tuner0, tuner1, … in the others.
@@ -19,10 +20,10 @@ import keras
 import keras_tuner
 import numpy as np
 
-import sb_keras
-from recipes import classification, registry
+from recipes import registry
 from recipes import search_report as report
-from recipes.errors import UserError, check_in_range, exit_code
+from recipes.bounds import BOUNDS
+from recipes.errors import CannotWrite, UserError, check_in_range, exit_code
 from recipes.monitoring import Diverged
 from recipes.run_directory import RunDirectory, replacing
 from recipes.spaces import SPACES
@@ -30,7 +31,6 @@ from recipes.tasks import task_of
 from recipes.train import train
 
 ALGORITHMS = ("grid", "random", "bayesian", "hyperband")
-OBJECTIVE = keras_tuner.Objective("validation_accuracy", direction="max")
 
 
 class GridOracle(keras_tuner.Oracle):
@@ -54,37 +54,57 @@ class RecipeTuner(keras_tuner.Tuner):
 
     Args:
         recipe: The recipe whose values are searched for.
-        seeds: How many seeds; the score is the mean of their validation accuracies.
-        check: A function of a trial's recipe, called before its training, which raises a `UserError` if the
+        seeds: How many seeds; the score is the mean of their validation accuracies (a detector's mean
+            average precisions).
+        checks: Functions of a trial's recipe, called before its training, which raise a `UserError` if the
             trial is not worth it.
         **kwargs: As `keras_tuner.Tuner`.
     """
 
-    def __init__(self, recipe, seeds=1, check=lambda recipe: None, **kwargs):
-        self.recipe, self.seeds, self.check = recipe, seeds, check
+    def __init__(self, recipe, seeds=1, checks=(), **kwargs):
+        self.recipe, self.seeds, self.checks = recipe, seeds, checks
         super().__init__(**kwargs)
 
     def run_trial(self, trial, *fit_args, **fit_kwargs):
         """Trains, or goes on training, the run directories of a trial."""
+        try:
+            scores = self._scores(trial)
+        except CannotWrite as error:  # nor could the next trial
+            raise keras_tuner.errors.FatalError(str(error)) from error
+        except Exception as error:  # whatever it was, it is this trial's result
+            raise keras_tuner.errors.FailedTrialError(_reason(error)) from error
+        return {self.oracle.objective.name: float(np.mean(scores))}
+
+    def _scores(self, trial):
         values = dict(trial.hyperparameters.values)
         epochs = values.get("tuner/epochs")  # Hyperband's
-        try:
-            recipe = trial_recipe(self.recipe, values)
-            self.check(recipe)
-            scores = []
-            for run in self.runs(trial.trial_id):
-                seed = self.recipe.seed + len(scores)
-                settings = [f"seed={seed}", *([f"epochs={epochs}"] if epochs else [])]
-                keras.utils.clear_session()
-                scores.append(train(run, recipe=recipe.override(settings))["validation_accuracy"])
-        except (Diverged, UserError) as error:
-            raise keras_tuner.errors.FailedTrialError(str(error)) from error
-        return {OBJECTIVE.name: float(np.mean(scores))}
+        recipe = trial_recipe(self.recipe, values)
+        for check in self.checks:
+            check(recipe)
+        scores = []
+        for run in self.runs(trial.trial_id):
+            seed = self.recipe.seed + len(scores)
+            settings = [f"seed={seed}", *([f"epochs={epochs}"] if epochs else [])]
+            keras.utils.clear_session()
+            result = train(run, recipe=recipe.override(settings))
+            scores.append(result[self.oracle.objective.name])
+        return scores
 
     def runs(self, trial_id):
         """The run directories of a trial, one a seed."""
         folder = pathlib.Path(self.directory, "trials", trial_id)
         return [RunDirectory(folder / f"seed-{self.recipe.seed + index}") for index in range(self.seeds)]
+
+
+def _reason(error):
+    """Why a trial failed, in a line."""
+    if isinstance(error, Diverged | UserError):
+        return str(error)
+    exhausted = ("RESOURCE_EXHAUSTED", "OOM when allocating", "out of memory")
+    text = f"{type(error).__name__}: {error}".strip()
+    if isinstance(error, MemoryError) or any(words in text for words in exhausted):
+        return "out of memory"
+    return text.splitlines()[0]
 
 
 def trial_recipe(recipe, values):
@@ -94,19 +114,7 @@ def trial_recipe(recipe, values):
     )
 
 
-def check_madds(most):
-    """A check that refuses networks of more than so many multiply-adds."""
-
-    def check(recipe):
-        # The classifier's share does not depend on what is searched for, so that ten classes will do.
-        madds = sb_keras.profile(recipe.model.build(recipe.data.image_size, 10)).total.madds
-        if madds > most:
-            raise UserError(f"{madds:,} multiply-adds; at most {most:,} are allowed")
-
-    return check
-
-
-def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, check=lambda recipe: None):
+def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bounds=()):
     """Runs a search to its end, from where it stopped.
 
     Args:
@@ -117,25 +125,27 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, che
             is trained from the start, with the schedule over its own epochs.
         trials: How many trials at most; None for all of a grid, and 10 otherwise.
         seeds: How many seeds a trial is run with.
-        check: See `RecipeTuner`.
+        bounds: Pairs of a `Bound` and its value.
 
     Returns:
         The `RecipeTuner`, whose oracle holds the trials.
 
     Raises:
         UserError: If a key or value does not suit the recipe, or the directory belongs to another search.
+        CannotWrite: If the disk is full, for example. The same search goes on from there.
     """
     for key, values in space.items():
         for value in values:
             trial_recipe(recipe, {key: value})
     settings = {"space": space, "algorithm": algorithm, "trials": trials, "seeds": seeds}
+    settings["bounds"] = {bound.key: value for bound, value in bounds}
     _claim(pathlib.Path(directory), recipe, json.loads(json.dumps(settings)))
 
     hyperparameters = keras_tuner.HyperParameters()
     for key, values in space.items():
         hyperparameters.Choice(key, list(values), default=values[0])
     options = {
-        "objective": OBJECTIVE,
+        "objective": keras_tuner.Objective(f"validation_{task_of(recipe).METRIC}", direction="max"),
         "hyperparameters": hyperparameters,
         "seed": recipe.seed + 1,  # keras-tuner takes 0 for none
         "max_consecutive_failed_trials": 10**9,  # a trial that fails is a result
@@ -149,17 +159,26 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, che
             "random": keras_tuner.oracles.RandomSearchOracle,
             "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
         }[algorithm](max_trials=trials or (None if algorithm == "grid" else 10), **options)
-    tuner = RecipeTuner(
-        recipe, seeds, check, oracle=oracle, directory=str(directory), project_name="keras-tuner"
-    )
-    tuner.search()
+    checks = [bound.check(value) for bound, value in bounds]
+    try:
+        tuner = RecipeTuner(
+            recipe, seeds, checks, oracle=oracle, directory=str(directory), project_name="keras-tuner"
+        )
+        tuner.search()
+    except keras_tuner.errors.FatalError as error:
+        raise CannotWrite(str(error)) from error
+    except OSError as error:
+        raise CannotWrite(f"cannot write to {directory}: {error.strerror}") from error
+    except json.JSONDecodeError as error:  # killed in the microseconds in which keras-tuner writes a file
+        raise UserError(
+            f"a file of keras-tuner is damaged ({error}). Delete {pathlib.Path(directory, 'keras-tuner')}: "
+            "the search then begins anew, but networks that are trained already are not trained again"
+        ) from error
     return tuner
 
 
-def main(argv=None, add_options=None, checks=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m recipes.tune", description=(__doc__ or "").partition("\n")[0]
-    )
+def main(argv=None, bounds=BOUNDS, prog="python -m recipes.tune"):
+    parser = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("recipe", help="a name that `python -m recipes.list` shows, or a recipe's JSON file")
     parser.add_argument("--run-dir", metavar="DIR", required=True, help="where everything is written")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="changes the recipe")
@@ -176,19 +195,20 @@ def main(argv=None, add_options=None, checks=None):
         "--trials", type=int, metavar="N", help="at most; default: all of a grid, otherwise 10"
     )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of a trial (%(default)s)")
-    parser.add_argument("--max-madds", type=int, metavar="N", help="refuse networks of more multiply-adds")
+    for bound in bounds:
+        parser.add_argument(bound.option, type=bound.type, metavar="N", help=bound.help)
     args = parser.parse_args(argv)
 
     recipe = registry.find(args.recipe).override(args.set)
-    if task_of(recipe) is not classification:
-        raise UserError(f"a search compares accuracies; {recipe.name} is a detector's recipe")
     space = dict(SPACES[args.space or "lambda"]) if args.space or not args.choice else {}
     space.update(map(_choice, args.choice))
-    for option in ("trials", "seeds", "max_madds"):
+    for option in ("trials", "seeds"):
         if getattr(args, option) is not None:
-            check_in_range(f"--{option.replace('_', '-')}", getattr(args, option), least=1)
-    check = check_madds(args.max_madds) if args.max_madds else lambda recipe: None
-    tuner = search(recipe, space, args.run_dir, args.algorithm, args.trials, args.seeds, check)
+            check_in_range(f"--{option}", getattr(args, option), least=1)
+    given = [(bound, value) for bound in bounds if (value := getattr(args, bound.key)) is not None]
+    for bound, value in given:
+        check_in_range(bound.option, value, above=0)
+    tuner = search(recipe, space, args.run_dir, args.algorithm, args.trials, args.seeds, given)
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
         return 0  # the chief reports
     return finish(tuner, space, pathlib.Path(args.run_dir))
@@ -196,14 +216,14 @@ def main(argv=None, add_options=None, checks=None):
 
 def finish(tuner, space, directory):
     """Prints the report of a search and writes its files; 1 if no trial succeeded."""
-    rows = report.trial_rows(tuner, space)
-    report.write_csv(directory / "trials.csv", list(space), rows)
-    print(report.table(list(space), rows))
+    rows, metric = report.trial_rows(tuner, space), task_of(tuner.recipe).METRIC
+    report.write_csv(directory / "trials.csv", list(space), rows, metric)
+    print(report.table(list(space), rows, metric))
     if not any(row.scores for row in rows):
         print("error: every trial failed", file=sys.stderr)
         return 1
     with replacing(directory / "trials.png") as temporary:
-        report.plot(next(iter(space)), rows, tuner.recipe.name, temporary)
+        report.plot(next(iter(space)), rows, metric, tuner.recipe.name, temporary)
     best = max((row for row in rows if row.scores), key=lambda row: np.mean(row.scores))
     with replacing(directory / "best.json") as temporary:
         temporary.write_text(trial_recipe(tuner.recipe, best.values).to_json(), encoding="utf-8")
@@ -238,7 +258,7 @@ def _claim(directory, recipe, settings):
             with replacing(file) as temporary:
                 temporary.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write to {directory}: {error.strerror}") from error
+        raise CannotWrite(f"cannot write to {directory}: {error.strerror}") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{file} is damaged: {error}") from error
 

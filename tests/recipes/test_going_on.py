@@ -1,7 +1,6 @@
 """Tests that a training that was cut off goes on as if nothing had been."""
 
 import signal
-import time
 
 import keras
 import numpy as np
@@ -129,30 +128,6 @@ def test_going_on_after_sigkill(undisturbed, tmp_path, run_train):
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert run_train(tmp_path / "run", *DROPOUT) == 0
     assert_same_training(RunDirectory(tmp_path / "run"), undisturbed)
-
-
-@pytest.mark.slow
-def test_ten_kills_at_random_moments(tmp_path, run_train):
-    """Bit for bit the undisturbed run: a training goes on from the last epoch that is whole.
-
-    Weights, momentum and the best so far are in the files; order, augmentation and dropout are functions of
-    the seed and the step.
-    """
-    settings = (*DROPOUT, "epochs=12", "steps_per_epoch=20")
-    assert run_train(tmp_path / "undisturbed", *settings) == 0
-    moments, run = np.random.default_rng(0).uniform(0, 6, 10), RunDirectory(tmp_path / "run")
-    epochs = []
-    for seconds in moments:
-        process = tiny.popen("", run.path, *settings)
-        assert any(line.startswith("Epoch") for line in process.stdout)  # reads until the training starts
-        time.sleep(seconds)
-        process.kill()
-        process.communicate()
-        epochs.append(run.latest_checkpoint()[1])
-    assert sorted(epochs) == epochs
-    assert epochs[-1] < 12, "the training was finished before the last kill"
-    assert run_train(run.path, *settings) == 0
-    assert_same_training(run, RunDirectory(tmp_path / "undisturbed"))
 
 
 def test_ctrl_c_ends_with_a_line(tmp_path):

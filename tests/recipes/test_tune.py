@@ -4,16 +4,19 @@ import csv
 import json
 import os
 import pathlib
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
 from recipes import tune
-from recipes.errors import exit_code
+from recipes.errors import CannotWrite, exit_code
 from recipes.recipe import Recipe
 
 # keras-tuner 1.4.8 uses a name that Python deprecates.
@@ -109,6 +112,114 @@ def test_goes_on_without_repeating(trained, tmp_path, monkeypatch):
     assert len(trained) == 5
 
 
+def tune_program(arguments, code=""):
+    """Python code that runs `recipes.tune` with the tiny network, after some other code."""
+    return f"""
+import os, signal, sys
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+import tiny
+from recipes import tune
+from recipes.errors import CannotWrite, exit_code
+tiny.shrink()
+{code}
+sys.exit(exit_code(lambda: tune.main({arguments!r})))
+"""
+
+
+KILLED = """
+train, trials = tune.train, []
+def killed(run, recipe):
+    trials.append(recipe)
+    if len(trials) == 2:
+        from recipes.monitoring import StopOnDivergence
+        StopOnDivergence.on_epoch_begin = lambda self, epoch, logs=None: os.kill(os.getpid(), signal.SIGKILL)
+    return train(run, recipe=recipe)
+tune.train = killed
+"""
+
+
+def test_goes_on_after_sigkill(tmp_path):
+    """Killed in its second trial, a search finishes that and the others; the first is not done again."""
+    directory = tmp_path / "s"
+    arguments = tiny.arguments(directory, "epochs=1", options=("--choice", f"{LAMBDA}=0.1,0.2,0.3"))
+    process = subprocess.run([sys.executable, "-c", tune_program(arguments, KILLED)], cwd=ROOT, check=False)
+    assert process.returncode == -signal.SIGKILL
+    (result,) = directory.glob("trials/*/seed-0/result.json")
+    finished = result.stat().st_mtime_ns
+    assert exit_code(lambda: tune.main(arguments)) == 0
+    assert sorted(float(row[LAMBDA]) for row in read_trials(directory)) == [0.1, 0.2, 0.3]
+    assert result.stat().st_mtime_ns == finished
+
+
+def test_a_damaged_state_of_the_search(trained, tmp_path, capsys):
+    """What a kill in the middle of keras-tuner's own writing leaves."""
+    assert run_tune(tmp_path / "s", "--space", "lambda") == 0
+    oracle = tmp_path / "s" / "keras-tuner" / "oracle.json"
+    oracle.write_text(oracle.read_text()[:50])
+    assert run_tune(tmp_path / "s", "--space", "lambda") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: a file of keras-tuner is damaged (")
+    assert f"Delete {oracle.parent}: " in line
+    shutil.rmtree(oracle.parent)
+    assert run_tune(tmp_path / "s", "--space", "lambda") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "out of memory"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), "out of memory"),
+        (ZeroDivisionError("division by zero\nmore"), "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_fails_is_recorded(error, reason, trained, tmp_path, monkeypatch):
+    original = tune.train
+
+    def train(run, recipe):
+        if recipe.model.attention.lambda_init == 0.2:
+            raise error
+        return original(run, recipe)
+
+    monkeypatch.setattr(tune, "train", train)
+    assert run_tune(tmp_path / "s", "--choice", f"{LAMBDA}=0.1,0.2,0.3") == 0
+    reasons = {row[LAMBDA]: row["reason"] for row in read_trials(tmp_path / "s")}
+    assert reasons == {"0.1": "", "0.2": reason, "0.3": ""}
+
+
+def test_a_full_disk_ends_the_search(trained, tmp_path, monkeypatch, capsys):
+    """It is no trial's failure: the same command goes on with the same trial."""
+    original = tune.train
+
+    def train(run, recipe):
+        if recipe.model.attention.lambda_init == 0.2:
+            raise CannotWrite(f"cannot write {run.path}: No space left on device")
+        return original(run, recipe)
+
+    monkeypatch.setattr(tune, "train", train)
+    assert run_tune(tmp_path / "s", "--choice", f"{LAMBDA}=0.1,0.2,0.3") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: cannot write ")
+    monkeypatch.setattr(tune, "train", original)
+    assert run_tune(tmp_path / "s", "--choice", f"{LAMBDA}=0.1,0.2,0.3") == 0
+    assert [recipe.model.attention.lambda_init for recipe in trained] == [0.1, 0.2, 0.3]
+
+
+def test_a_detector(tmp_path, monkeypatch):
+    """The objective is the recipe's own: mean average precision."""
+
+    def train(run, recipe):
+        run.claim(recipe)
+        run.write_result({"validation_mean_average_precision": recipe.model.attention.lambda_init})
+        return run.result
+
+    monkeypatch.setattr(tune, "train", train)
+    arguments = ["voc-ssdlite-mobilenetv2-sb", "--run-dir", str(tmp_path / "s")]
+    assert exit_code(lambda: tune.main([*arguments, "--choice", f"{LAMBDA}=0.1,0.3"])) == 0
+    scores = {row[LAMBDA]: row["validation_mean_average_precision"] for row in read_trials(tmp_path / "s")}
+    assert scores == {"0.1": "0.1", "0.3": "0.3"}
+    assert Recipe.read(tmp_path / "s" / "best.json").model.attention.lambda_init == 0.3
+
+
 def test_trials_that_fail(trained, tmp_path, capsys):
     options = ("--choice", f"{RATE}=0.1,100,0.05", "--choice", "model.width_multiplier=0.1,1.0")
     assert run_tune(tmp_path / "s", *options, "--max-madds", "1000000") == 0
@@ -176,15 +287,7 @@ def test_workers_share_a_search(tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     arguments = tiny.arguments(tmp_path / "s", "epochs=1", options=("--space", "lambda"))
-    program = f"""
-import sys
-sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
-import tiny
-from recipes import tune
-from recipes.errors import exit_code
-tiny.shrink()
-sys.exit(exit_code(lambda: tune.main({arguments!r})))
-"""
+    program = tune_program(arguments)
     processes = {
         name: subprocess.Popen(
             [sys.executable, "-c", program],

@@ -1,0 +1,208 @@
+"""Puts runs side by side: a table, and with --plot their curves, costs and λ.
+
+python -m recipes.report DIR [DIR …] [--csv FILE] [--plot FILE.png]
+
+A run that is still going on is shown as far as it has come.
+"""
+
+import argparse
+import os
+import sys
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+import keras
+import numpy as np
+
+import sb_keras
+from recipes.errors import UserError, check_new_file, exit_code, write_csv
+from recipes.run_directory import RunDirectory, load_model
+from recipes.tasks import task_of
+from sb_keras.layers import ShiftBalance
+from sb_keras.table import format_table
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run; None is what an unfinished run does not have yet.
+
+    Attributes:
+        run: What tells its directory from the others'.
+        recipe: Name of its recipe.
+        seed: Its seed.
+        epochs: Epochs that are done, and epochs in all.
+        parameters: Of the trained network.
+        madds: Multiply-adds of the trained network, for one image.
+        test: Accuracy, or mean average precision, of the last epoch's weights on the test images.
+        validation: On the validation images, after the last epoch that is done.
+        best_validation: The largest on the validation images.
+        seconds: Time of the training.
+    """
+
+    run: str
+    recipe: str
+    seed: int
+    epochs: str
+    parameters: int | None
+    madds: int | None
+    test: float | None
+    validation: float | None
+    best_validation: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What there is of a run: its row, its log, mean |λ| of its SB layers, and what its metric is."""
+
+    row: Row
+    log: list[dict[str, Any]]
+    lambdas: list[float]
+    lambda_init: float
+    metric: str
+
+    @property
+    def group(self):
+        """Runs of one recipe that differ in the seed alone have the same."""
+        return (self.row.recipe, self.row.epochs.rpartition("/")[2], self.row.parameters)
+
+
+def read(path, label):
+    """Reads a run directory.
+
+    Raises:
+        UserError: If it is none, or a file in it is damaged.
+    """
+    run = RunDirectory.existing(path)
+    recipe, log, result = run.recipe, run.log, run.result or {}
+    metric = task_of(recipe).METRIC
+    checkpoint, done = (run.final_file, recipe.epochs) if result else run.latest_checkpoint()
+    model = load_model(checkpoint) if checkpoint else None
+    keras.utils.clear_session()
+    total: Any = sb_keras.profile(model).total if model else None
+    layers = [layer for layer in (model.layers if model else []) if isinstance(layer, ShiftBalance)]
+    values = [row[f"val_{metric}"] for row in log[:done]]
+    row = Row(
+        label,
+        recipe.name,
+        recipe.seed,
+        f"{done}/{recipe.epochs}",
+        total and total.parameters,
+        total and total.madds,
+        result.get(f"test_{metric}"),
+        values[-1] if values else None,
+        max(values, default=None),
+        round(sum(row["seconds"] for row in log[:done]), 1) if log else None,
+    )
+    lambdas = [float(np.mean(np.abs(keras.ops.convert_to_numpy(layer.lambda_)))) for layer in layers]
+    return Run(row, log[:done], lambdas, recipe.model.attention.lambda_init, metric)
+
+
+def labels(paths):
+    """For every path the shortest end that tells it from the others."""
+    parts = [os.path.abspath(path).split(os.sep) for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        ends = [os.sep.join(part[-length:]) for part in parts]
+        if len(set(ends)) == len(ends):
+            break
+    return ends
+
+
+def table(runs):
+    """The runs as text, and below them mean and standard deviation of those that differ in the seed alone."""
+    metric = runs[0].metric.replace("_", " ")
+    head = ("run", "recipe", "seed", "epochs", "parameters", "madds")
+    head += (f"test {metric} / %", "validation", "best")
+    cells = []
+    for run in runs:
+        row = run.row
+        counts = ["" if count is None else f"{count:,}" for count in (row.parameters, row.madds)]
+        scores = (row.test, row.validation, row.best_validation)
+        scores = ["" if score is None else f"{100 * score:.2f}" for score in scores]
+        cells.append((row.run, row.recipe, str(row.seed), row.epochs, *counts, *scores))
+    lines = [format_table(head, cells, "<<>>>>>>>")]
+    for (recipe, epochs, _), scores in _scores_by_group(runs).items():
+        if len(scores) > 1:
+            spread = f"{np.mean(scores):.2f} ± {np.std(scores, ddof=1):.2f} %"
+            lines.append(f"{recipe}, {epochs} epochs, {len(scores)} runs: {spread}")
+    return "\n".join(lines)
+
+
+def _scores_by_group(runs):
+    scores = {}
+    for run in runs:
+        if run.row.test is not None:
+            scores.setdefault(run.group, []).append(100 * run.row.test)
+    return scores
+
+
+def plot(runs, path):
+    """Draws curves, test accuracy against parameters and multiply-adds, and λ by layer, as a PNG file."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    metric = runs[0].metric.replace("_", " ")
+    colors = plt.get_cmap("tab20" if len(runs) > 10 else "tab10")
+    figure, axes = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
+    curves, sizes, costs, lambdas = axes.flat
+    for index, run in enumerate(runs):
+        style = {"color": colors(index % colors.N), "label": run.row.run}
+        epochs = [row["epoch"] for row in run.log]
+        curves.plot(epochs, [100 * row[f"val_{run.metric}"] for row in run.log], ".-", **style)
+        if run.row.test is not None:
+            sizes.plot(run.row.parameters / 1e6, 100 * run.row.test, "o", **style)
+            costs.plot(run.row.madds / 1e6, 100 * run.row.test, "o", **style)
+        if run.lambdas:
+            lambdas.plot(range(1, len(run.lambdas) + 1), run.lambdas, ".-", **style)
+    for start in {run.lambda_init for run in runs if run.lambdas}:
+        lambdas.axhline(start, color="gray", linestyle="--", linewidth=1)
+    curves.set(xlabel="epoch", ylabel=f"validation {metric} / %")
+    sizes.set(xlabel="parameters / million", ylabel=f"test {metric} / %")
+    costs.set(xlabel="multiply-adds of an image / million", ylabel=f"test {metric} / %")
+    lambdas.set(xlabel="SB layer, from the input to the output", ylabel="mean |λ| (dashed: initial)")
+    for each in axes.flat:
+        each.grid(alpha=0.3)
+        each.spines[["top", "right"]].set_visible(False)
+        if not each.lines:
+            each.text(0.5, 0.5, "none of these runs has any yet", ha="center", transform=each.transAxes)
+    figure.legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.report", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("run_dirs", metavar="DIR", nargs="+", help="run directories that recipes.train wrote")
+    parser.add_argument("--csv", metavar="FILE", help="also write the table to a CSV file")
+    parser.add_argument("--plot", metavar="FILE.png", help="also draw them")
+    args = parser.parse_args(argv)
+    check_new_file(args.csv)
+    check_new_file(args.plot)
+    if args.plot and not args.plot.endswith(".png"):
+        raise UserError(f"--plot takes a name that ends in .png. Received: {args.plot}")
+    paths = list(dict.fromkeys(map(os.path.abspath, args.run_dirs)))
+    tasks = {path: task_of(RunDirectory.existing(path).recipe).METRIC for path in paths}
+    if len(set(tasks.values())) > 1:
+        kinds = ", ".join(f"{path}: {metric}" for path, metric in tasks.items())
+        raise UserError(f"classifiers and detectors cannot be compared ({kinds})")
+
+    runs = []
+    for path, label in zip(paths, labels(paths), strict=True):
+        if sys.stderr.isatty():
+            print(f"\rreading {len(runs) + 1} of {len(paths)}", end="", file=sys.stderr, flush=True)
+        runs.append(read(path, label))
+    if sys.stderr.isatty():
+        print("\r", end="", file=sys.stderr)
+    print(table(runs))
+    if args.csv:
+        write_csv(args.csv, [field.name for field in fields(Row)], [astuple(run.row) for run in runs])
+    if args.plot:
+        plot(runs, args.plot)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,87 @@
+"""Tests of what happens when a run directory cannot be written: one clear line, and the run goes on later."""
+
+import pathlib
+
+import keras
+import pytest
+import tiny
+
+from recipes.errors import UserError
+from recipes.registry import RECIPES
+from recipes.run_directory import RunDirectory, load_model, replacing
+
+pytestmark = pytest.mark.usefixtures("tiny_network")
+FULL = pathlib.Path("/dev/full")  # Linux's device on which every write fails as on a full disk
+
+needs_dev_full = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+
+
+@needs_dev_full
+@pytest.mark.parametrize(
+    "file",
+    ["log.csv", "best.keras", "checkpoints/epoch-0001.keras", "final.keras", "curves.png", "result.json"],
+)
+def test_full_disk(file, tmp_path, run_train, capsys):
+    """The line names the file; the same command then trains to the end."""
+    run = RunDirectory(tmp_path / "run")
+    temporary = (run.path / file).with_name("tmp-" + pathlib.Path(file).name)
+    run.claim(RECIPES["digits-mobilenetv2-sb"].override(tiny.SETTINGS))
+    temporary.symlink_to(FULL)
+    assert run_train(run.path) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert errors == [f"error: cannot write {run.path / file}: No space left on device"]
+    assert not temporary.is_symlink()
+    assert not (run.path / file).exists()
+    assert run_train(run.path) == 0
+    assert run.result["epochs"] == 2
+
+
+def test_a_file_that_is_there_stays(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("old")
+
+    def write_half():
+        with replacing(file) as temporary:
+            temporary.write_text("half of the n")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"cannot write .*file: No space left"):
+        write_half()
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_read_only_directory(tmp_path, run_train, monkeypatch, capsys):
+    """A superuser can write to any directory, so the system's answer is put in its mouth."""
+    monkeypatch.setattr("recipes.run_directory.os.access", lambda path, mode: False)
+    assert run_train(tmp_path / "run") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: cannot write to {tmp_path / 'run'}: it is read-only"
+    )
+
+
+def test_a_file_in_the_place_of_the_directory(tmp_path, run_train, capsys):
+    (tmp_path / "run").write_text("mine")
+    assert run_train(tmp_path / "run") == 2
+    assert "is not a directory; choose another --run-dir" in capsys.readouterr().err
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_strangers_file_runs_no_code(tmp_path):
+    """A Lambda layer holds Python code, which Keras runs only if it is told to."""
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: print("owned") or x, output_shape=(2,))(inputs))
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(UserError, match=r"m\.keras cannot be loaded \(.*(unsafe|[Ll]ambda)"):
+        load_model(tmp_path / "m.keras")
+
+
+def test_a_file_of_unknown_layers(tmp_path):
+    class Mine(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    inputs = keras.Input((2,))
+    keras.Model(inputs, Mine()(inputs)).save(tmp_path / "m.keras")
+    with pytest.raises(UserError, match=r"m\.keras cannot be loaded \(TypeError: .*class 'Mine'"):
+        load_model(tmp_path / "m.keras")

@@ -1,0 +1,115 @@
+"""Tests of python -m recipes.report."""
+
+import csv
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+import sb_keras
+from recipes import report
+from recipes.errors import exit_code
+from recipes.monitoring import StopOnDivergence
+from recipes.run_directory import RunDirectory
+
+pytestmark = pytest.mark.usefixtures("tiny_network")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, tiny_network, run_train):
+    """SB with two seeds, a static one, and an SB run that was cut off after its first epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        assert run_train(folder / f"sb-{seed}", f"seed={seed}") == 0
+    assert run_train(folder / "static", recipe="digits-mobilenetv2-static") == 0
+
+    def interrupted(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        self._epoch = epoch + 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)
+        assert run_train(folder / "cut", "seed=2") == 130
+    return [folder / name for name in ("sb-0", "sb-1", "static", "cut")]
+
+
+def run_report(*arguments):
+    return exit_code(lambda: report.main([str(argument) for argument in arguments]))
+
+
+def test_report(runs, tmp_path, capsys):
+    assert run_report(*runs, "--csv", tmp_path / "r.csv", "--plot", tmp_path / "r.png") == 0
+    with (tmp_path / "r.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == ["sb-0", "sb-1", "static", "cut"]
+    assert [row["epochs"] for row in rows] == ["2/2", "2/2", "2/2", "1/2"]
+    for row, path in zip(rows[:3], runs, strict=False):
+        result, log = RunDirectory(path).result, RunDirectory(path).log
+        total = sb_keras.profile(RunDirectory(path).load_model()).total
+        assert (int(row["parameters"]), int(row["madds"])) == (result["parameters"], total.madds)
+        assert float(row["test"]) == result["test_accuracy"]
+        assert float(row["validation"]) == log[-1]["val_accuracy"]
+        assert float(row["best_validation"]) == max(epoch["val_accuracy"] for epoch in log)
+    assert rows[3]["test"] == ""
+    assert rows[3]["parameters"] == rows[0]["parameters"]
+    picture = matplotlib.image.imread(tmp_path / "r.png")
+    assert picture.std() > 0.05  # something is drawn
+
+    printed = capsys.readouterr().out.splitlines()
+    tests = [100 * RunDirectory(path).result["test_accuracy"] for path in runs[:2]]
+    mean, spread = np.mean(tests), abs(tests[0] - tests[1]) / np.sqrt(2)  # n − 1 of two numbers
+    assert printed[-1] == f"digits-mobilenetv2-sb, 2 epochs, 2 runs: {mean:.2f} ± {spread:.2f} %"
+
+
+def test_lambda_is_the_trained_networks(runs):
+    run = report.read(runs[0], "x")
+    layers = RunDirectory(runs[0]).load_model().layers
+    lambdas = [each.lambda_.numpy() for each in layers if isinstance(each, sb_keras.layers.ShiftBalance)]
+    assert len(lambdas) == 6  # two blocks of three convolutions
+    np.testing.assert_allclose(run.lambdas, [np.abs(each).mean() for each in lambdas], rtol=1e-6)
+    assert report.read(runs[2], "x").lambdas == []
+
+
+def test_before_the_first_epoch(runs, tmp_path, capsys):
+    run = RunDirectory(tmp_path / "new")
+    run.claim(RunDirectory(runs[0]).recipe)
+    assert run_report(run.path, "--plot", tmp_path / "r.png") == 0
+    assert "0/2" in capsys.readouterr().out
+
+
+def test_labels():
+    assert report.labels(["/a/b/c", "/a/b/d"]) == ["c", "d"]
+    assert report.labels(["/a/b/c", "/a/d/c"]) == ["b/c", "d/c"]
+    assert report.labels(["/a"]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("{}/nothing",), "is not a run directory: it has no recipe.json"),
+        (("{}/../sb-0", "--plot", "{}/p.jpg"), "--plot takes a name that ends in .png"),
+        (("{}/../sb-0", "--csv", "{}/../sb-0/log.csv"), "exists already"),
+    ],
+)
+def test_wrong_input(arguments, message, runs, capsys):
+    folder = runs[0].parent / "sb-1"
+    assert run_report(*(argument.format(folder) for argument in arguments)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_damaged_files(runs, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    for name in ("recipe.json", "log.csv", "result.json", "final.keras"):
+        (tmp_path / "run" / name).write_bytes((runs[0] / name).read_bytes())
+    (tmp_path / "run" / "final.keras").write_bytes(b"PK")
+    assert run_report(tmp_path / "run") == 2
+    assert "final.keras is damaged, or not a .keras file" in capsys.readouterr().err
+    (tmp_path / "run" / "result.json").write_text("{")
+    assert run_report(tmp_path / "run") == 2
+    assert "result.json is damaged" in capsys.readouterr().err
+    (tmp_path / "run" / "result.json").unlink()
+    (tmp_path / "run" / "log.csv").write_text("epoch,loss\nx,y\n")
+    assert run_report(tmp_path / "run") == 2
+    assert "log.csv is damaged" in capsys.readouterr().err
