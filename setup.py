@@ -39,7 +39,7 @@ setup(
         "recipes": RECIPES,
         "tflite": TFLITE,
         "compression": COMPRESSION,
-        "test": ["pytest>=9", "pytest-xdist", "mediapipe>=1.2", "playwright>=1.65"],
+        "test": ["pytest>=9", "pytest-xdist", "hypothesis>=6.150", "mediapipe>=1.2", "playwright>=1.65"],
         "jax": ["jax>=0.10"],
         "torch": ["torch>=2.13"],
         "check": ["ruff", "pyright[nodejs]"],

@@ -1,5 +1,6 @@
 """Nested dataclasses from text: single fields as `--set` spells them, whole ones as JSON holds them."""
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -100,7 +101,8 @@ def _checked(hint, value, key):
         if typing.get_origin(option) is tuple and isinstance(value, list):
             return tuple(_checked(typing.get_args(option)[0], item, key) for item in value)
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+                return float(value)
         if isinstance(option, type) and type(value) is option:
             return value
     raise UserError(f"{key} must be {_described(hint)}. Received: {value!r}")
@@ -115,7 +117,7 @@ def _described(hint):
 
 
 def _listed(word, keys):
-    return f"{word} {', '.join(map(str, keys))}" if keys else ""
+    return f"{word} {', '.join(k if k.isidentifier() else repr(k) for k in keys)}" if keys else ""
 
 
 def _construct(make, key):

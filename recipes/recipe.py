@@ -258,7 +258,7 @@ class Recipe:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also of integers of thousands of digits, and nesting
             raise UserError(f"not a recipe: {error}") from error
         _add_new_keys(values)
         return from_values(cls, values)
