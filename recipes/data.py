@@ -50,10 +50,30 @@ def load(data):
         UserError: If the data are not there or not usable.
     """
     dataset = _loader(data.name)(data)
+    for name in ("train", "validation", "test"):
+        split = getattr(dataset, name)
+        if not len(split):
+            raise UserError(f"{data.name} has no {name} images")
+        if isinstance(split, Split):  # others are read as they are needed, and checked then
+            _check_labels(split.labels, dataset.classes, f"the {name} images of {data.name}")
+    if isinstance(dataset.train, Split):
+        absent = [n for label, n in enumerate(dataset.classes) if not np.any(dataset.train.labels == label)]
+        if absent:
+            raise UserError(f"{data.name} has no training images of {', '.join(absent)}")
     if not data.validation_fraction:
         return dataset
     train, validation = hold_out(dataset.train, data.validation_fraction, dataset.classes)
     return dataclasses.replace(dataset, train=train, validation=validation)
+
+
+def _check_labels(labels, classes, images):
+    """Raises a `UserError` unless every label is that of a class."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        raise UserError(
+            f"labels must be from 0 to {len(classes) - 1}. Received: {labels[wrong[0]]} for number "
+            f"{wrong[0]} of {images}, and {len(wrong) - 1} more that are out of range"
+        )
 
 
 def _loader(name):

@@ -6,6 +6,7 @@ The files may lie on a disk or in a bucket (`data.directory=gs://…`). They are
 import contextlib
 import dataclasses
 import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,14 @@ class Records:
 
         return examples.batch(BLOCK).prefetch(1).enumerate().flat_map(shuffled_block)
 
+    def label(self, example):
+        """An example's label; TensorFlow raises an error that names the picture if it is no class's."""
+        label, classes = example["label"], self.features["label"].num_classes
+        words = [f"labels must be from 0 to {classes - 1}. Received:", tf.strings.as_string(label), "for"]
+        said = tf.strings.join([*words, example["file_name"]], separator=" ")
+        with tf.control_dependencies([tf.debugging.Assert((label >= 0) & (label < classes), [said])]):
+            return tf.cast(label, tf.int32)
+
     def _parse(self, serialized):
         import tensorflow_datasets as tfds
 
@@ -149,7 +158,10 @@ def bad_pictures_named(dataset):
     """Turns TensorFlow's error about a picture in a training's stream into one with the picture's name."""
     try:
         yield
-    except tf.errors.InvalidArgumentError:
+    except tf.errors.InvalidArgumentError as error:
+        wrong = re.search(r"\[(labels must be [^\]]*)\]", error.message)
+        if wrong:
+            raise UserError(wrong[1]) from error
         for split in (dataset.train, dataset.validation):
             if isinstance(split, Records):
                 report(bad_pictures(split), skip_bad=False)
@@ -167,7 +179,7 @@ def _(split: Records, recipe, first_epoch=0):
                 pixels = random_resized_crop(example["image"], seed, data.image_size, flip=data.flip)
             else:
                 pixels = resized_center(example["image"], data.image_size)
-            return pixels, tf.cast(example["label"], tf.int32)
+            return pixels, split.label(example)
 
         examples = split.examples((recipe.seed, epoch)).enumerate()
         examples = examples.map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -180,7 +192,7 @@ def _(split: Records, recipe, first_epoch=0):
 @data_sets.evaluation_batches.register
 def _(split: Records, data, batch_size):
     def pixels(example):
-        return resized_center(example["image"], data.image_size), tf.cast(example["label"], tf.int32)
+        return resized_center(example["image"], data.image_size), split.label(example)
 
     examples = split.examples().map(pixels, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _normalized(examples.batch(batch_size), data, -(-len(split) // batch_size))

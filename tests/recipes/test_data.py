@@ -292,3 +292,24 @@ def test_class_names_must_be_those_of_the_training():
     data_sets.check_class_names(digits, list("0123456789"))
     with pytest.raises(UserError, match=r"trained with the classes zero, one; the data have 0, 1, 2"):
         data_sets.check_class_names(digits, ["zero", "one"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            [0, 1, 2, 3, 1, 0],
+            "^labels must be from 0 to 2. Received: 3 for number 3 of the train images of digits",
+        ),
+        ([0, 1, 2, -1, 1, 7], r"Received: -1 for number 3 .*, and 1 more that are out of range$"),
+        ([0, 1, 1, 0, 1, 0], "^digits has no training images of bee$"),
+        ([], "^digits has no train images$"),
+    ],
+)
+def test_labels_and_classes_that_are_missing(labels, message, rng, monkeypatch):
+    labels = np.array(labels, "int32")
+    split = data_sets.Split(rng.integers(0, 256, (len(labels), 32, 32, 3)).astype("uint8"), labels)
+    dataset = data_sets.Dataset(("ant", "cat", "bee"), split, split, split)
+    monkeypatch.setattr(data_sets, "_digits", lambda data: dataset)
+    with pytest.raises(UserError, match=message):
+        data_sets.load(RECIPES["digits-mobilenetv2-sb"].data)

@@ -1,5 +1,6 @@
 """Tests of data sets in TFRecord files: on a small one, and on ImageNet's 300 pictures where they are."""
 
+import dataclasses
 import io
 import itertools
 import os
@@ -151,6 +152,20 @@ def test_bad_pictures_of_a_training_are_named(records_of):
     expected = r"cannot read these pictures: 7\.jpg; 30\.jpg; 45\.jpg\. --set data\.skip_bad=true"
     with pytest.raises(UserError, match=expected), records.bad_pictures_named(dataset):
         labels(data_sets.training_batches(split, RECIPE))
+
+
+def test_labels_out_of_range(records_of):
+    """As in files that some other program wrote: TFDS itself refuses to write them."""
+    fewer = tfds.features.FeaturesDict({**FEATURES, "label": tfds.features.ClassLabel(num_classes=40)})
+    split = dataclasses.replace(records_of(), features=fewer)
+    dataset = data_sets.Dataset((), split, split, split)
+    for batches in (
+        data_sets.evaluation_batches(split, RECIPE.data, 10),
+        data_sets.training_batches(split, RECIPE),
+    ):
+        expected = r"^labels must be from 0 to 39\. Received: [45]\d for [45]\d\.jpg$"
+        with pytest.raises(UserError, match=expected), records.bad_pictures_named(dataset):
+            labels(batches)
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "RGB"])
