@@ -4,7 +4,9 @@
 # pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
 
 import contextlib
+import errno
 import math
+import os
 import time
 
 import keras
@@ -12,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import sb_keras
+from recipes.errors import CannotWrite
 
 
 @contextlib.contextmanager
@@ -103,6 +106,19 @@ class LambdaHistograms(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._writer.close()
+
+
+@contextlib.contextmanager
+def full_disk_reported(directory):
+    """Turns TensorFlow's error about an event file that it cannot write into a `CannotWrite`."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reasons = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO))
+        reason = next((reason for reason in reasons if reason in error.message), None)
+        if reason is None:
+            raise
+        raise CannotWrite(f"cannot write to {directory}: {reason}") from error
 
 
 class Diverged(Exception):

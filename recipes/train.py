@@ -38,6 +38,7 @@ from recipes.monitoring import (
     Recorder,
     StopOnDivergence,
     Validation,
+    full_disk_reported,
 )
 from recipes.records import bad_pictures_named
 from recipes.run_directory import RunDirectory, load_model, replacing
@@ -99,6 +100,7 @@ def train(run, strategy=None, recipe=None) -> Any:
     Raises:
         UserError: If the data or the backbone cannot be loaded or do not suit the recipe, or the
             directory is not that of this recipe. Nothing is written then.
+        CannotWrite: If the disk is full, for example. The same call goes on after the last checkpoint.
         Diverged: If the loss becomes infinite or NaN.
         WorkerLost: If another worker is gone.
     """
@@ -135,7 +137,11 @@ def train(run, strategy=None, recipe=None) -> Any:
 
     rows = [row for row in run.log if row["epoch"] <= epochs_done]
     if epochs_done < recipe.epochs:
-        with lost_workers_reported(strategy), bad_pictures_named(dataset):
+        with (
+            lost_workers_reported(strategy),
+            bad_pictures_named(dataset),
+            full_disk_reported(run.tensorboard),
+        ):
             model.fit(
                 task.training_batches(dataset.train, recipe, epochs_done),
                 steps_per_epoch=steps,

@@ -4,9 +4,11 @@ import pathlib
 
 import keras
 import pytest
+import tensorflow as tf
 import tiny
 
 from recipes.errors import UserError
+from recipes.monitoring import LambdaHistograms
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory, load_model, replacing
 
@@ -34,6 +36,25 @@ def test_full_disk(file, tmp_path, run_train, capsys):
     assert not (run.path / file).exists()
     assert run_train(run.path) == 0
     assert run.result["epochs"] == 2
+
+
+def test_full_disk_under_tensorboard(tmp_path, run_train, monkeypatch, capsys):
+    """The error is the one that TensorFlow 2.21 raised where a disk was full."""
+    message = (
+        "events.out.tfevents.1.v2; No space left on device\n\tFailed to flush 11 events [Op:WriteSummary]"
+    )
+    run, flush = RunDirectory(tmp_path / "run"), LambdaHistograms.on_epoch_end
+
+    def full(self, epoch, logs=None):
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    monkeypatch.setattr(LambdaHistograms, "on_epoch_end", full)
+    assert run_train(run.path) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: cannot write to {run.tensorboard}: No space left on device"
+    )
+    monkeypatch.setattr(LambdaHistograms, "on_epoch_end", flush)
+    assert run_train(run.path) == 0
 
 
 def test_a_file_that_is_there_stays(tmp_path):
