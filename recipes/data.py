@@ -1,16 +1,18 @@
-"""The images of a recipe: loading, augmentation, normalization and batches."""
+"""The images of a recipe: what is loaded, and how it is split."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
 from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
 
-from recipes.augmentation import pad_crop_flip, random_resized_crop, resized_center
 from recipes.errors import UserError
-from recipes.pictures import decode
+from recipes.tfds_arrays import load_arrays
+
+IN_MEMORY = ("digits", "cifar10")  # these need no TensorFlow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +108,7 @@ def check_class_names(dataset, names):
 
 
 @functools.singledispatch
-def training_batches(split, recipe, first_epoch=0):
+def training_batches(split, recipe, first_epoch=0) -> Any:
     """All batches from the beginning of `first_epoch` to the end of the training, one epoch after the other.
 
     Order and augmentation are functions of the seed, the epoch and the step alone, so that a training
@@ -118,57 +120,40 @@ def training_batches(split, recipe, first_epoch=0):
         first_epoch: Number of epochs that are done.
 
     Returns:
-        A `tf.data.Dataset` of images (batch, height, width, 3), normalized, and labels (batch,).
+        An iterable of images (batch, height, width, 3), normalized, and labels (batch,): a `tf.data.Dataset`
+        where Keras runs on TensorFlow, elsewhere NumPy arrays.
     """
-    images, labels = _as_tensors(split)
-    pad = recipe.data.pad if recipe.data.augmentation == "pad_crop" else 0
-
-    def batch(step, indices):
-        some = tf.gather(images, indices)
-        if recipe.data.augmentation == "random_resized_crop":
-            pixels = _random_parts(some, (recipe.seed, step), recipe.data)
-        else:
-            pixels = _pixels(some, recipe.data)
-            pixels = pad_crop_flip(pixels, (recipe.seed, step), pad, recipe.data.flip)
-        return normalize(pixels, recipe.data), tf.gather(labels, indices)
-
-    indices = batches_of_indices(len(split), recipe, first_epoch)
-    return indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
-
-
-def batches_of_indices(count, recipe, first_epoch=0):
-    """Which of `count` images are in which step: a `tf.data.Dataset` of the step's number and the indices."""
-    steps = _steps(count, recipe)
-
-    def epoch_of_indices(epoch):
-        order = tf.random.experimental.stateless_shuffle(  # pyright: ignore[reportAttributeAccessIssue]
-            tf.range(count), seed=(recipe.seed, epoch)
-        )
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size).take(steps)
-        return batches.enumerate(start=epoch * steps)
-
-    return tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch_of_indices)
+    return _pipeline().training_batches(split, recipe, first_epoch)
 
 
 @functools.singledispatch
-def evaluation_batches(split, data, batch_size):
+def evaluation_batches(split, data, batch_size) -> Any:
     """The images of a split in order, normalized and not augmented, with their labels, in batches."""
-    images, labels = _as_tensors(split)
+    return _pipeline().evaluation_batches(split, data, batch_size)
 
-    def batch(indices):
-        pixels = _pixels(tf.gather(images, indices), data)
-        return normalize(pixels, data), tf.gather(labels, indices)
 
-    indices = tf.data.Dataset.range(len(split)).batch(batch_size)
-    return indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+@functools.singledispatch
+def bad_pictures_named(split) -> Any:
+    """A context in which errors about pictures of a split that is read during the training name them."""
+    return contextlib.nullcontext()
+
+
+def _pipeline():
+    """The module that makes batches of pictures in memory or in files of their own."""
+    if keras.backend.backend() == "tensorflow":
+        from recipes import batches as pipeline
+    else:
+        from recipes import array_batches as pipeline
+    return pipeline
 
 
 def steps_per_epoch(split, recipe):
     """Number of batches in an epoch, the last one perhaps smaller."""
-    return _steps(len(split), recipe)
+    return steps_of(len(split), recipe)
 
 
-def _steps(count, recipe):
+def steps_of(count, recipe):
+    """Number of steps in an epoch of so many images."""
     if recipe.batch_size > count:
         raise UserError(
             f"batch_size must be at most {count}, the number of training images. "
@@ -186,52 +171,9 @@ def _steps(count, recipe):
     return steps
 
 
-def normalize(pixels, data):
-    """(pixels / 255 − mean) / std, channel by channel."""
-    mean, std = (255.0 * tf.constant(values, tf.float32) for values in (data.mean, data.std))
-    return (tf.cast(pixels, tf.float32) - mean) / std
-
-
 def to_pixels(images, mean, std):
     """The pixels, 0 to 255, of images that were normalized with `mean` and `std`."""
     return np.round(255 * (images * np.asarray(std, "float32") + np.asarray(mean, "float32")))
-
-
-def _as_tensors(split):
-    with tf.device("cpu"):
-        return tf.constant(split.images), tf.constant(split.labels)
-
-
-def _pixels(images, data):
-    """Decodes a batch of paths; a batch of pixels is returned as it is."""
-    if images.dtype != tf.string:
-        return images
-    size = data.image_size
-
-    def read(path):
-        picture = tf.io.read_file(path)
-        if data.augmentation == "random_resized_crop":
-            image = resized_center(picture, size)
-        else:
-            image = tf.image.resize(decode(picture), (size, size), antialias=True)
-        return tf.cast(tf.round(image), tf.uint8)
-
-    return tf.map_fn(read, images, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8))
-
-
-def _random_parts(paths, seed, data):
-    """Decodes and augments a batch of paths."""
-    seeds = tf.random.experimental.stateless_split(  # pyright: ignore[reportAttributeAccessIssue]
-        tf.cast(tf.stack(seed), tf.int64), tf.shape(paths)[0]
-    )
-
-    def read(element):
-        path, own_seed = element
-        picture = tf.io.read_file(path)
-        return random_resized_crop(picture, tf.unstack(own_seed), data.image_size, flip=data.flip)
-
-    specification = tf.TensorSpec((data.image_size, data.image_size, 3), tf.float32)
-    return tf.map_fn(read, (paths, seeds), fn_output_signature=specification)
 
 
 def hold_out(split, fraction, classes):
@@ -260,23 +202,29 @@ def _digits(data):
             f"--set data.name=image_folder. Received: {data.directory}"
         )
     images, labels = load_digits(return_X_y=True)
-    images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16))
+    images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype("float32")
     size = (data.image_size, data.image_size)
-    images = np.round(tf.image.resize(images, size).numpy()).astype("uint8").repeat(3, axis=-1)
+    images = keras.ops.convert_to_numpy(keras.ops.image.resize(images, size, data_format="channels_last"))
+    images = np.round(images).astype("uint8").repeat(3, axis=-1)
     classes = tuple("0123456789")
     train, test = hold_out(Split(images, labels.astype("int32")), 0.2, classes)
     return Dataset(classes, train, validation=test, test=test)
 
 
 def _cifar10(data):
-    import tensorflow_datasets as tfds
-
     if data.image_size != 32:
         raise UserError(f"data.image_size must be 32 for cifar10. Received: {data.image_size}")
     if data.directory is not None and not pathlib.Path(data.directory).is_dir():
         raise UserError(f"no such folder: {data.directory} (data.directory)")
     try:
-        loaded: Any = tfds.load("cifar10", data_dir=data.directory, batch_size=-1, with_info=True)
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow_datasets as tfds
+
+            loaded: Any = tfds.load("cifar10", data_dir=data.directory, batch_size=-1, with_info=True)
+            classes = tuple(loaded[1].features["label"].names)
+            splits = {name: (s["image"].numpy(), s["label"].numpy()) for name, s in loaded[0].items()}
+        else:
+            classes, splits = load_arrays("cifar10", data.directory)
     except Exception as error:  # TFDS, its downloader and the file system each raise their own
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
@@ -284,10 +232,9 @@ def _cifar10(data):
             f"data.directory to a folder that has it ({reason})"
         ) from error
 
-    splits, info = loaded
-
     def split(name):
-        return Split(splits[name]["image"].numpy(), splits[name]["label"].numpy().astype("int32"))
+        images, labels = splits[name]
+        return Split(images, labels.astype("int32"))
 
     test = split("test")
-    return Dataset(tuple(info.features["label"].names), split("train"), validation=test, test=test)
+    return Dataset(classes, split("train"), validation=test, test=test)

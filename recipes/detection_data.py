@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from recipes.data import Dataset, batches_of_indices, normalize
+from recipes.batches import batches_of_indices, normalize
+from recipes.data import Dataset
 from recipes.detection_augmentation import ssd_augmentation
 from recipes.errors import UserError
 from recipes.pictures import decodable, decode

@@ -16,20 +16,10 @@ import json
 import os
 
 import keras
-import tensorflow as tf
 
 from recipes.errors import UserError
 
 STRATEGIES = ("one-device", "mirrored", "multi-worker", "tpu")
-
-_AFTER_A_LOSS = (
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InternalError,
-    tf.errors.UnavailableError,
-)
 
 
 class WorkerLost(Exception):
@@ -44,6 +34,12 @@ def strategy_of(name):
     """
     if name == "one-device":
         return None
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"--strategy {name} needs Keras's TensorFlow backend. Received: {keras.backend.backend()}"
+        )
+    import tensorflow as tf
+
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     if name == "multi-worker":
@@ -62,6 +58,10 @@ def scope_of(strategy):
 
 
 def is_multi_worker(strategy):
+    if strategy is None:
+        return False
+    import tensorflow as tf
+
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
@@ -93,6 +93,7 @@ def prepare(model, strategy, recipe):
     """Makes `model.fit` work under the strategy."""
     if keras_suffices(strategy, recipe):
         return
+    import tensorflow as tf
 
     @tf.function
     def steps(iterator):
@@ -108,11 +109,21 @@ def prepare(model, strategy, recipe):
 @contextlib.contextmanager
 def lost_workers_reported(strategy):
     """Turns the many errors that follow the end of another worker into a `WorkerLost`."""
+    if not is_multi_worker(strategy):
+        yield
+        return
+    from tensorflow import errors
+
     try:
         yield
-    except _AFTER_A_LOSS as error:
-        if not is_multi_worker(strategy):
-            raise
+    except (
+        errors.AbortedError,
+        errors.CancelledError,
+        errors.DeadlineExceededError,
+        errors.FailedPreconditionError,
+        errors.InternalError,
+        errors.UnavailableError,
+    ) as error:
         raise WorkerLost(
             f"another worker is gone or cannot be reached ({type(error).__name__}). "
             "Start all workers again: they go on from the last checkpoint"

@@ -6,11 +6,10 @@ python -m recipes.evaluate DIR [--model final|best] [--csv FILE] [--plot FILE.pn
 import argparse
 import sys
 
-from recipes import detection
 from recipes.data import check_class_names
 from recipes.errors import UserError, check_new_file, exit_code, write_csv
 from recipes.run_directory import RunDirectory
-from recipes.tasks import task_of
+from recipes.tasks import is_detection, task_of
 from sb_keras.table import format_table
 
 
@@ -33,7 +32,7 @@ def main(argv=None):
     recipe, task = run.recipe, task_of(run.recipe)
     pictures = {key: path for key in ("plot", "sheet") if (path := getattr(args, key))}
     for key, path in pictures.items():
-        if task is not detection:
+        if not is_detection(recipe):
             raise UserError(f"--{key} is for detectors; {run.path} is a classifier")
         if not path.endswith(".png"):
             raise UserError(f"--{key} takes a name that ends in .png. Received: {path}")

@@ -1,20 +1,14 @@
-"""What happens beside the training steps: log, checkpoints, best model, λ's histograms, divergence."""
+"""What happens beside the training steps: log, checkpoints, best model, divergence."""
 
 # Keras's callbacks declare `self.model` and `logs` as perhaps None.
 # pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
 
 import contextlib
-import errno
 import math
-import os
 import time
 
 import keras
 import numpy as np
-import tensorflow as tf
-
-import sb_keras
-from recipes.errors import CannotWrite
 
 
 @contextlib.contextmanager
@@ -81,44 +75,6 @@ class Recorder(keras.callbacks.Callback):
             with averaged(self.model):
                 self.run.save_model(self.model, self.run.best_file)
         self.run.save_checkpoint(self.model, epoch + 1)
-
-
-class LambdaHistograms(keras.callbacks.Callback):
-    """Writes a histogram of λ of every Shift-and-Balance layer to TensorBoard, an epoch each.
-
-    Args:
-        directory: Where TensorBoard's event files go.
-    """
-
-    def __init__(self, directory):
-        super().__init__()
-        self.directory = str(directory)
-
-    def on_train_begin(self, logs=None):
-        self._writer = tf.summary.create_file_writer(self.directory)
-
-    def on_epoch_end(self, epoch, logs=None):
-        with self._writer.as_default(step=epoch):
-            for layer in self.model.layers:
-                if isinstance(layer, sb_keras.layers.ShiftBalance):
-                    tf.summary.histogram(f"lambda/{layer.name}", keras.ops.convert_to_numpy(layer.lambda_))
-        self._writer.flush()  # so that nothing is lost if the training is killed
-
-    def on_train_end(self, logs=None):
-        self._writer.close()
-
-
-@contextlib.contextmanager
-def full_disk_reported(directory):
-    """Turns TensorFlow's error about an event file that it cannot write into a `CannotWrite`."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        reasons = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO))
-        reason = next((reason for reason in reasons if reason in error.message), None)
-        if reason is None:
-            raise
-        raise CannotWrite(f"cannot write to {directory}: {reason}") from error
 
 
 class Diverged(Exception):

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from recipes import data as data_sets
 from recipes.augmentation import random_resized_crop, resized_center
+from recipes.batches import normalize
 from recipes.errors import UserError
 from recipes.pictures import decode, report
 
@@ -153,18 +154,16 @@ def bad_pictures(records):
     return [name.decode() for name in names if name not in good]
 
 
+@data_sets.bad_pictures_named.register
 @contextlib.contextmanager
-def bad_pictures_named(dataset):
-    """Turns TensorFlow's error about a picture in a training's stream into one with the picture's name."""
+def _(split: Records):
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
         wrong = re.search(r"\[(labels must be [^\]]*)\]", error.message)
         if wrong:
             raise UserError(wrong[1]) from error
-        for split in (dataset.train, dataset.validation):
-            if isinstance(split, Records):
-                report(bad_pictures(split), skip_bad=False)
+        report(bad_pictures(split), skip_bad=False)
         raise
 
 
@@ -199,9 +198,7 @@ def _(split: Records, data, batch_size):
 
 
 def _normalized(batches, data, count):
-    batches = batches.map(
-        lambda pixels, labels: (data_sets.normalize(pixels, data), labels), num_parallel_calls=2
-    )
+    batches = batches.map(lambda pixels, labels: (normalize(pixels, data), labels), num_parallel_calls=2)
     return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import pathlib
@@ -204,6 +205,19 @@ def replacing(path):
         with contextlib.suppress(OSError):
             temporary.unlink()  # what there is of it takes room on a full disk
         raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def full_disk_reported(directory):
+    """Turns the error of a library that cannot write into `directory` into a `CannotWrite`."""
+    try:
+        yield
+    except Exception as error:  # TensorFlow has its own for its event files
+        reasons = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO))
+        reason = next((reason for reason in reasons if reason in str(error)), None)
+        if reason is None or isinstance(error, UserError):
+            raise
+        raise CannotWrite(f"cannot write to {directory}: {reason}") from error
 
 
 def is_whole(path):

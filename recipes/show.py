@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import sys
 
+import keras
 import numpy as np
 
 from recipes import registry
@@ -55,7 +56,8 @@ def main(argv=None):
 def _first(batches, count):
     """The first images, and a list with the target of each."""
     images, targets = [], []
-    for batch, batch_targets in batches.as_numpy_iterator():
+    for batch in batches:
+        batch, batch_targets = keras.tree.map_structure(keras.ops.convert_to_numpy, batch)
         images += list(batch)
         if isinstance(batch_targets, dict):
             targets += [{k: v[row] for k, v in batch_targets.items()} for row in range(len(batch))]

@@ -7,18 +7,18 @@ in this folder) or tpu.
 """
 
 import argparse
+import importlib.metadata
 import os
 import platform
 import sys
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 import sb_keras
-from recipes import registry
+from recipes import data, registry
 from recipes.curves import plot_curves
-from recipes.data import steps_per_epoch
+from recipes.data import bad_pictures_named, steps_per_epoch
 from recipes.distribution import (
     STRATEGIES,
     WorkerLost,
@@ -30,18 +30,15 @@ from recipes.distribution import (
     strategy_of,
     synchronize_norms,
 )
-from recipes.errors import exit_code
+from recipes.errors import UserError, exit_code
 from recipes.monitoring import (
     Diverged,
     DropoutSeeds,
-    LambdaHistograms,
     Recorder,
     StopOnDivergence,
     Validation,
-    full_disk_reported,
 )
-from recipes.records import bad_pictures_named
-from recipes.run_directory import RunDirectory, load_model, replacing
+from recipes.run_directory import RunDirectory, full_disk_reported, load_model, replacing
 from recipes.tasks import task_of
 
 
@@ -61,6 +58,11 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     recipe = registry.find(args.recipe).override(args.set)
+    if keras.backend.backend() != "tensorflow" and recipe.data.name not in data.IN_MEMORY:
+        raise UserError(
+            f"on Keras's {keras.backend.backend()} backend data.name must be one of "
+            f"{', '.join(data.IN_MEMORY)}, as the others need TensorFlow. Received: {recipe.data.name!r}"
+        )
     run = RunDirectory(args.run_dir)
     run.check(recipe)
     if run.result:
@@ -139,7 +141,8 @@ def train(run, strategy=None, recipe=None) -> Any:
     if epochs_done < recipe.epochs:
         with (
             lost_workers_reported(strategy),
-            bad_pictures_named(dataset),
+            bad_pictures_named(dataset.train),
+            bad_pictures_named(dataset.validation),
             full_disk_reported(run.tensorboard),
         ):
             model.fit(
@@ -161,6 +164,7 @@ def train(run, strategy=None, recipe=None) -> Any:
     with replacing(run.curves_file) as temporary:
         plot_curves(rows, metric, title, temporary)
     best = max(rows, key=lambda row: row[f"val_{metric}"])
+    backend = keras.backend.backend()
     result = {
         "recipe": recipe.name,
         f"test_{metric}": test[metric],
@@ -174,7 +178,7 @@ def train(run, strategy=None, recipe=None) -> Any:
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "versions": {
             "python": platform.python_version(),
-            "tensorflow": tf.__version__,
+            backend: importlib.metadata.version(backend),
             "keras": keras.__version__,
             "sb_keras": sb_keras.__version__,
         },
@@ -206,11 +210,11 @@ def _callbacks(run, recipe, rows, evaluate, chief):
         callbacks.append(Validation(evaluate))
     callbacks.append(StopOnDivergence())
     if chief:
-        callbacks += [
-            keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
-            LambdaHistograms(run.tensorboard / "train"),
-            Recorder(run, rows, task_of(recipe)),
-        ]
+        if keras.backend.backend() == "tensorflow":
+            from recipes import event_files
+
+            callbacks += event_files.callbacks(run.tensorboard)
+        callbacks.append(Recorder(run, rows, task_of(recipe)))
     if recipe.temperature_epochs:
         start, epochs = recipe.model.attention.temperature, recipe.temperature_epochs
         callbacks.append(sb_keras.callbacks.TemperatureAnnealing(start=start, epochs=epochs))

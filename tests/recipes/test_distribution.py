@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 import tiny
 from workers import start_workers
 
@@ -195,7 +196,7 @@ def test_without_a_tpu(monkeypatch):
     def connect(tpu):
         raise ValueError("Please provide a TPU Name to connect to.")
 
-    resolver = distribution.tf.distribute.cluster_resolver.TPUClusterResolver
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver
     monkeypatch.setattr(resolver, "connect", connect)
     with pytest.raises(UserError, match=r"no TPU was found \(Please provide"):
         distribution.strategy_of("tpu")

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tiny
 
 from recipes.errors import UserError
-from recipes.monitoring import LambdaHistograms
+from recipes.event_files import LambdaHistograms
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory, load_model, replacing
 

@@ -148,9 +148,8 @@ def test_pictures_that_cannot_be_decoded(records_of, capsys):
 
 def test_bad_pictures_of_a_training_are_named(records_of):
     split = records_of(damaged)
-    dataset = data_sets.Dataset((), split, split, split)
     expected = r"cannot read these pictures: 7\.jpg; 30\.jpg; 45\.jpg\. --set data\.skip_bad=true"
-    with pytest.raises(UserError, match=expected), records.bad_pictures_named(dataset):
+    with pytest.raises(UserError, match=expected), data_sets.bad_pictures_named(split):
         labels(data_sets.training_batches(split, RECIPE))
 
 
@@ -158,13 +157,12 @@ def test_labels_out_of_range(records_of):
     """As in files that some other program wrote: TFDS itself refuses to write them."""
     fewer = tfds.features.FeaturesDict({**FEATURES, "label": tfds.features.ClassLabel(num_classes=40)})
     split = dataclasses.replace(records_of(), features=fewer)
-    dataset = data_sets.Dataset((), split, split, split)
     for batches in (
         data_sets.evaluation_batches(split, RECIPE.data, 10),
         data_sets.training_batches(split, RECIPE),
     ):
         expected = r"^labels must be from 0 to 39\. Received: [45]\d for [45]\d\.jpg$"
-        with pytest.raises(UserError, match=expected), records.bad_pictures_named(dataset):
+        with pytest.raises(UserError, match=expected), data_sets.bad_pictures_named(split):
             labels(batches)
 
 

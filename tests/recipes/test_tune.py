@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:getName:DeprecationWarning"),
 ]
 LAMBDA, RATE = "model.attention.lambda_init", "optimizer.learning_rate"
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = tiny.ROOT
 
 
 def run_tune(directory, *options):

@@ -8,6 +8,7 @@ import textwrap
 from sb_keras.models import mobilenet_v2
 from sb_keras.models.stages import Stage
 
+ROOT = pathlib.Path(__file__).parents[2]
 # Two of the 17 blocks and 4 % of the head: compiling and running the whole network takes a minute.
 NETWORK = {
     "CIFAR_STAGES": (
@@ -31,9 +32,12 @@ def arguments(run_dir, *settings, recipe="digits-mobilenetv2-sb", options=()):
     return [recipe, "--run-dir", str(run_dir), *options, *assignments]
 
 
-def popen(code, *args, **kwargs):
-    """Starts `recipes.train` with the tiny network, after some other code, in a new process."""
-    program = f"""
+def popen(code, *args, before="", **kwargs):
+    """Starts `recipes.train` with the tiny network, after some other code, in a new process.
+
+    The code `before` runs before anything is imported.
+    """
+    program = f"""{before}
 import os, signal, sys
 sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
@@ -45,9 +49,8 @@ tiny.shrink()
 {textwrap.dedent(code)}
 sys.exit(exit_code(lambda: train.main({arguments(*args, **kwargs)!r})))
 """
-    root = pathlib.Path(__file__).parents[2]
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", program], cwd=root, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
 def start(code, *args, **kwargs):

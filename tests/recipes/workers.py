@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import socket
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import textwrap
 
 import tiny
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = tiny.ROOT
 OPTIONS = ("--strategy", "multi-worker")
 
 

@@ -1,0 +1,132 @@
+"""Tests that the programs run on Keras's JAX backend, without TensorFlow."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+from test_going_on import DROPOUT, assert_same_training
+
+from recipes import classification
+from recipes.run_directory import RunDirectory
+
+pytestmark = pytest.mark.usefixtures("tiny_network")
+
+# Python looks for modules in PathFinder's way; this one does not find TensorFlow.
+WITHOUT_TENSORFLOW = """
+import sys
+from importlib.machinery import PathFinder
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] == "tensorflow" else super().find_spec(name, path, target)
+sys.meta_path = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+CUT_OFF = """
+from recipes.monitoring import StopOnDivergence
+begin = StopOnDivergence.on_epoch_begin
+def killed(self, epoch, logs=None):
+    begin(self, epoch, logs)
+    if epoch == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+StopOnDivergence.on_epoch_begin = killed
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def backend():
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", "jax")
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(backend, tmp_path_factory, tiny_network):
+    """A training that ran to its end, and what it printed."""
+    path = tmp_path_factory.mktemp("jax") / "run"
+    process = tiny.start("", path, *DROPOUT, before=WITHOUT_TENSORFLOW)
+    assert process.returncode == 0, process.stderr
+    return RunDirectory(path), process
+
+
+def run(*programs):
+    """Runs programs, each given as its name and its arguments, without TensorFlow, in one process."""
+    code = f"""{WITHOUT_TENSORFLOW}
+import importlib
+from recipes.errors import exit_code
+for name, *arguments in {programs!r}:
+    code = exit_code(lambda: importlib.import_module("recipes." + name).main(arguments))
+    if code:
+        sys.exit(code)
+"""
+    return subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True)
+
+
+def test_training(finished):
+    run, process = finished
+    assert f"test accuracy {run.result['test_accuracy']:.4f}" in process.stdout
+    assert "warning" not in process.stderr.lower()
+    assert set(run.result["versions"]) == {"python", "jax", "keras", "sb_keras"}
+    expected = {
+        "recipe.json",
+        "log.csv",
+        "result.json",
+        "best.keras",
+        "final.keras",
+        "curves.png",
+        "checkpoints",
+    }
+    assert {path.name for path in run.path.iterdir()} == expected  # TensorBoard's files are TensorFlow's
+    assert np.all(np.isfinite([row["loss"] for row in run.log]))
+
+
+def test_the_network_runs_on_tensorflow(finished):
+    """The same accuracy on the same test images, within one of them: a tie may be broken otherwise."""
+    run, _ = finished
+    test = classification.load(run.recipe.data).test
+    accuracy = classification.evaluate(run.load_model(), test, run.recipe)["accuracy"]
+    assert accuracy == pytest.approx(run.result["test_accuracy"], abs=1.5 / len(test))
+
+
+def test_going_on(finished, tmp_path):
+    """Killed in its second epoch, it ends with the weights of the undisturbed training, bit for bit."""
+    process = tiny.start(CUT_OFF, tmp_path / "run", *DROPOUT, before=WITHOUT_TENSORFLOW)
+    assert process.returncode == -9, process.stderr
+    process = tiny.start("", tmp_path / "run", *DROPOUT, before=WITHOUT_TENSORFLOW)
+    assert "after epoch 1 of" in process.stdout, process.stderr
+    assert_same_training(RunDirectory(tmp_path / "run"), finished[0])
+
+
+def test_programs(finished, tmp_path):
+    run_dir = str(finished[0].path)
+    sheet, plot = str(tmp_path / "sheet.png"), str(tmp_path / "plot.png")
+    programs = (("evaluate", run_dir), ("inspect", run_dir), ("report", run_dir, "--plot", plot))
+    output = run(*programs, ("list",), ("show", "--out", sheet))
+    assert output.returncode == 0, output.stderr
+    assert f"test accuracy {finished[0].result['test_accuracy']:.4f}" in output.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"sheet.png", "plot.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("voc-ssdlite-mobilenetv2-sb",),
+            "error: on Keras's jax backend data.name must be one of digits, cifar10, as the others need "
+            "TensorFlow. Received: 'voc'",
+        ),
+        (
+            ("--strategy", "mirrored"),
+            "error: --strategy mirrored needs Keras's TensorFlow backend. Received: jax",
+        ),
+    ],
+)
+def test_what_needs_tensorflow(arguments, message, tmp_path):
+    output = run(("train", *arguments, "--run-dir", str(tmp_path / "run")))
+    assert output.returncode == 2
+    assert output.stderr.splitlines()[-1] == message
+    assert not (tmp_path / "run").exists()
