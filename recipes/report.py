@@ -8,7 +8,7 @@ A run that is still going on is shown as far as it has come.
 import argparse
 import os
 import sys
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
 import keras
@@ -16,6 +16,8 @@ import numpy as np
 
 import sb_keras
 from recipes.errors import UserError, check_new_file, exit_code, write_csv
+from recipes.recipe import Recipe
+from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory, load_model
 from recipes.tasks import task_of
 from sb_keras.layers import ShiftBalance
@@ -29,6 +31,7 @@ class Row:
     Attributes:
         run: What tells its directory from the others'.
         recipe: Name of its recipe.
+        settings: What `--set` changed in it, but for the seed and the epochs.
         seed: Its seed.
         epochs: Epochs that are done, and epochs in all.
         parameters: Of the trained network.
@@ -41,6 +44,7 @@ class Row:
 
     run: str
     recipe: str
+    settings: str
     seed: int
     epochs: str
     parameters: int | None
@@ -53,22 +57,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """What there is of a run: its row, its log, mean |λ| of its SB layers, and what its metric is."""
+    """What there is of a run: its row, recipe and log, mean |λ| of its SB layers, and what its metric is."""
 
     row: Row
+    recipe: Recipe
     log: list[dict[str, Any]]
     lambdas: list[float]
-    lambda_init: float
     metric: str
-
-    @property
-    def group(self):
-        """Runs of one recipe that differ in the seed alone have the same."""
-        return (self.row.recipe, self.row.epochs.rpartition("/")[2], self.row.parameters)
 
 
 def read(path, label):
-    """Reads a run directory.
+    """Reads a run directory. One without models (they are large) is shown without λ.
 
     Raises:
         UserError: If it is none, or a file in it is damaged.
@@ -77,14 +76,17 @@ def read(path, label):
     recipe, log, result = run.recipe, run.log, run.result or {}
     metric = task_of(recipe).METRIC
     checkpoint, done = (run.final_file, recipe.epochs) if result else run.latest_checkpoint()
-    model = load_model(checkpoint) if checkpoint else None
-    keras.utils.clear_session()
+    trained = load_model(checkpoint) if checkpoint and checkpoint.is_file() else None
+    layers = [layer for layer in (trained.layers if trained else []) if isinstance(layer, ShiftBalance)]
+    lambdas = [float(np.mean(np.abs(keras.ops.convert_to_numpy(layer.lambda_)))) for layer in layers]
+    model = trained or (_untrained(recipe, len(result["classes"])) if result else None)
     total: Any = sb_keras.profile(model).total if model else None
-    layers = [layer for layer in (model.layers if model else []) if isinstance(layer, ShiftBalance)]
+    keras.utils.clear_session()
     values = [row[f"val_{metric}"] for row in log[:done]]
     row = Row(
         label,
         recipe.name,
+        settings(recipe),
         recipe.seed,
         f"{done}/{recipe.epochs}",
         total and total.parameters,
@@ -94,8 +96,19 @@ def read(path, label):
         max(values, default=None),
         round(sum(row["seconds"] for row in log[:done]), 1) if log else None,
     )
-    lambdas = [float(np.mean(np.abs(keras.ops.convert_to_numpy(layer.lambda_)))) for layer in layers]
-    return Run(row, log[:done], lambdas, recipe.model.attention.lambda_init, metric)
+    return Run(row, recipe, log[:done], lambdas, metric)
+
+
+def _untrained(recipe, classes):
+    network = replace(recipe.model, backbone=None)  # its weights are of no interest
+    return task_of(recipe).compiled_model(replace(recipe, model=network), classes)
+
+
+def settings(recipe):
+    """What tells a recipe from the one of its name, but for seed and epochs."""
+    named = RECIPES.get(recipe.name, recipe)
+    differences = recipe.differences(replace(named, seed=recipe.seed, epochs=recipe.epochs))
+    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value, _ in differences)
 
 
 def labels(paths):
@@ -111,7 +124,7 @@ def labels(paths):
 def table(runs):
     """The runs as text, and below them mean and standard deviation of those that differ in the seed alone."""
     metric = runs[0].metric.replace("_", " ")
-    head = ("run", "recipe", "seed", "epochs", "parameters", "madds")
+    head = ("run", "recipe", "settings", "seed", "epochs", "parameters", "madds")
     head += (f"test {metric} / %", "validation", "best")
     cells = []
     for run in runs:
@@ -119,21 +132,18 @@ def table(runs):
         counts = ["" if count is None else f"{count:,}" for count in (row.parameters, row.madds)]
         scores = (row.test, row.validation, row.best_validation)
         scores = ["" if score is None else f"{100 * score:.2f}" for score in scores]
-        cells.append((row.run, row.recipe, str(row.seed), row.epochs, *counts, *scores))
-    lines = [format_table(head, cells, "<<>>>>>>>")]
-    for (recipe, epochs, _), scores in _scores_by_group(runs).items():
-        if len(scores) > 1:
-            spread = f"{np.mean(scores):.2f} ± {np.std(scores, ddof=1):.2f} %"
-            lines.append(f"{recipe}, {epochs} epochs, {len(scores)} runs: {spread}")
-    return "\n".join(lines)
-
-
-def _scores_by_group(runs):
+        cells.append((row.run, row.recipe, row.settings, str(row.seed), row.epochs, *counts, *scores))
+    lines = [format_table(head, cells, "<<<>>>>>>>")]
     scores = {}
     for run in runs:
         if run.row.test is not None:
-            scores.setdefault(run.group, []).append(100 * run.row.test)
-    return scores
+            scores.setdefault(replace(run.recipe, seed=0), []).append(100 * run.row.test)
+    for recipe, some in scores.items():
+        if len(some) > 1:
+            name = " ".join(filter(None, (recipe.name, settings(recipe))))
+            spread = f"{np.mean(some):.2f} ± {np.std(some, ddof=1):.2f} %"
+            lines.append(f"{name}, {recipe.epochs} epochs, {len(some)} runs: {spread}")
+    return "\n".join(lines)
 
 
 def plot(runs, path):
@@ -156,7 +166,7 @@ def plot(runs, path):
             costs.plot(run.row.madds / 1e6, 100 * run.row.test, "o", **style)
         if run.lambdas:
             lambdas.plot(range(1, len(run.lambdas) + 1), run.lambdas, ".-", **style)
-    for start in {run.lambda_init for run in runs if run.lambdas}:
+    for start in {run.recipe.model.attention.lambda_init for run in runs if run.lambdas}:
         lambdas.axhline(start, color="gray", linestyle="--", linewidth=1)
     curves.set(xlabel="epoch", ylabel=f"validation {metric} / %")
     sizes.set(xlabel="parameters / million", ylabel=f"test {metric} / %")

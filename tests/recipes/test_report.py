@@ -1,6 +1,7 @@
 """Tests of python -m recipes.report."""
 
 import csv
+import dataclasses
 
 import matplotlib.image
 import numpy as np
@@ -59,7 +60,8 @@ def test_report(runs, tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     tests = [100 * RunDirectory(path).result["test_accuracy"] for path in runs[:2]]
     mean, spread = np.mean(tests), abs(tests[0] - tests[1]) / np.sqrt(2)  # n − 1 of two numbers
-    assert printed[-1] == f"digits-mobilenetv2-sb, 2 epochs, 2 runs: {mean:.2f} ± {spread:.2f} %"
+    tiny = "width_multiplier=0.1, batch_size=16, steps_per_epoch=2"
+    assert printed[-1] == f"digits-mobilenetv2-sb {tiny}, 2 epochs, 2 runs: {mean:.2f} ± {spread:.2f} %"
 
 
 def test_lambda_is_the_trained_networks(runs):
@@ -69,6 +71,19 @@ def test_lambda_is_the_trained_networks(runs):
     assert len(lambdas) == 6  # two blocks of three convolutions
     np.testing.assert_allclose(run.lambdas, [np.abs(each).mean() for each in lambdas], rtol=1e-6)
     assert report.read(runs[2], "x").lambdas == []
+
+
+def test_runs_without_models(runs, tmp_path):
+    """Costs are those of the recipe's network; there is no λ. What `--set` changed tells runs apart."""
+    (tmp_path / "run").mkdir()
+    for name in ("recipe.json", "log.csv", "result.json"):
+        (tmp_path / "run" / name).write_bytes((runs[0] / name).read_bytes())
+    whole, bare = report.read(runs[0], "x"), report.read(tmp_path / "run", "x")
+    assert bare.row == whole.row
+    assert bare.lambdas == []
+    other = dataclasses.replace(bare, recipe=bare.recipe.override(["model.attention.lambda_init=1"]))
+    assert "2 runs" in report.table([whole, bare])
+    assert "2 runs" not in report.table([whole, other])
 
 
 def test_before_the_first_epoch(runs, tmp_path, capsys):
