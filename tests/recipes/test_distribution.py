@@ -149,7 +149,7 @@ def test_two_workers(noise, tmp_path, run_train):
 def test_two_workers_on_cifar10(kind, cifar10_or_none, tmp_path, run_train):
     """As above, for the recipe of real images at a tenth of its learning rate.
 
-    At its own rate, with the whole network, six steps multiply rounding beyond any bound: in one process, noise
+    At its own rate six steps of the whole network multiply rounding beyond any bound: in one process, noise
     of 1e-6 on the images changes the weights by as much as the training has moved them.
     """
     if cifar10_or_none is None:
