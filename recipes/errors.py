@@ -66,6 +66,13 @@ def check_new_file(path):
         raise UserError(f"cannot write {path}: no such folder: {pathlib.Path(path).parent}")
 
 
+def check_new_picture(option, path):
+    """Raises a `UserError` unless `path`, given as `option`, is None or that of a new PNG file."""
+    check_new_file(path)
+    if path and not path.endswith(".png"):
+        raise UserError(f"{option} takes a name that ends in .png. Received: {path}")
+
+
 def write_csv(path, head, rows):
     """Writes a new CSV file; `check_new_file`, before the work, says whether that can be done."""
     try:

@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from recipes.data import check_class_names
-from recipes.errors import UserError, check_new_file, exit_code, write_csv
+from recipes.errors import UserError, check_new_file, check_new_picture, exit_code, write_csv
 from recipes.run_directory import RunDirectory
 from recipes.tasks import is_detection, task_of
 from sb_keras.table import format_table
@@ -25,17 +25,15 @@ def main(argv=None):
         "--sheet", metavar="FILE.png", help="of a detector: also draw what it finds on pictures"
     )
     args = parser.parse_args(argv)
-    for path in (args.csv, args.plot, args.sheet):
-        check_new_file(path)
+    check_new_file(args.csv)
+    check_new_picture("--plot", args.plot)
+    check_new_picture("--sheet", args.sheet)
 
     run = RunDirectory.existing(args.run_dir)
     recipe, task = run.recipe, task_of(run.recipe)
     pictures = {key: path for key in ("plot", "sheet") if (path := getattr(args, key))}
-    for key, path in pictures.items():
-        if not is_detection(recipe):
-            raise UserError(f"--{key} is for detectors; {run.path} is a classifier")
-        if not path.endswith(".png"):
-            raise UserError(f"--{key} takes a name that ends in .png. Received: {path}")
+    if pictures and not is_detection(recipe):
+        raise UserError(f"--{next(iter(pictures))} is for detectors; {run.path} is a classifier")
     model = run.load_model(args.model)
     dataset = task.load(recipe.data)
     task.check_classes(dataset, model)

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 import keras
 import numpy as np
 
-from recipes.errors import UserError, check_in_range, check_new_file, exit_code, write_csv
+from recipes.errors import UserError, check_in_range, check_new_file, check_new_picture, exit_code, write_csv
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
 from sb_keras.attention import POSITIONS
@@ -147,9 +147,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     check_in_range("--images", args.images, least=1)
     check_new_file(args.csv)
-    check_new_file(args.plot)
-    if args.plot and not args.plot.endswith(".png"):
-        raise UserError(f"--plot takes a name that ends in .png. Received: {args.plot}")
+    check_new_picture("--plot", args.plot)
 
     run = RunDirectory.existing(args.run_dir)
     recipe, model = run.recipe, run.load_model(args.model)
