@@ -131,9 +131,7 @@ def train(run, strategy=None, recipe=None) -> Any:
         run.claim(recipe)
 
     def evaluate(model, split=dataset.validation):
-        if not keras_suffices(
-            strategy, recipe
-        ):  # nor does `evaluate` work, and the other workers do not join
+        if not keras_suffices(strategy, recipe):  # the other workers do not evaluate
             model = _local_copy(model, recipe, len(dataset.classes))
         return task.evaluate(model, split, recipe)
 
