@@ -66,11 +66,21 @@ def check_new_file(path):
         raise UserError(f"cannot write {path}: no such folder: {pathlib.Path(path).parent}")
 
 
-def check_new_picture(option, path):
-    """Raises a `UserError` unless `path`, given as `option`, is None or that of a new PNG file."""
-    check_new_file(path)
-    if path and not path.endswith(".png"):
-        raise UserError(f"{option} takes a name that ends in .png. Received: {path}")
+def check_outputs(csv=None, **pictures):
+    """Raises a `UserError` unless new files can be made at all of these paths; None stands for none.
+
+    Args:
+        csv: Path of a table.
+        **pictures: Paths of PNG files, by the option that names them: `plot=path` for `--plot`.
+    """
+    given = [path for path in (csv, *pictures.values()) if path is not None]
+    for path in given:
+        check_new_file(path)
+    for option, path in pictures.items():
+        if path is not None and not path.endswith(".png"):
+            raise UserError(f"--{option} takes a name that ends in .png. Received: {path}")
+    if len(set(map(os.path.abspath, given))) < len(given):
+        raise UserError(f"every file needs a name of its own. Received: {', '.join(given)}")
 
 
 def write_csv(path, head, rows):

@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from recipes.data import check_class_names
-from recipes.errors import UserError, check_new_file, check_new_picture, exit_code, write_csv
+from recipes.errors import UserError, check_outputs, exit_code, write_csv
 from recipes.run_directory import RunDirectory
 from recipes.tasks import is_detection, task_of
 from sb_keras.table import format_table
@@ -25,9 +25,7 @@ def main(argv=None):
         "--sheet", metavar="FILE.png", help="of a detector: also draw what it finds on pictures"
     )
     args = parser.parse_args(argv)
-    check_new_file(args.csv)
-    check_new_picture("--plot", args.plot)
-    check_new_picture("--sheet", args.sheet)
+    check_outputs(args.csv, plot=args.plot, sheet=args.sheet)
 
     run = RunDirectory.existing(args.run_dir)
     recipe, task = run.recipe, task_of(run.recipe)

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 import keras
 import numpy as np
 
-from recipes.errors import UserError, check_in_range, check_new_file, check_new_picture, exit_code, write_csv
+from recipes.errors import UserError, check_in_range, check_outputs, exit_code, write_csv
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
 from sb_keras.attention import POSITIONS
@@ -146,8 +146,7 @@ def main(argv=None):
     parser.add_argument("--plot", metavar="FILE.png", help="also draw it")
     args = parser.parse_args(argv)
     check_in_range("--images", args.images, least=1)
-    check_new_file(args.csv)
-    check_new_picture("--plot", args.plot)
+    check_outputs(args.csv, plot=args.plot)
 
     run = RunDirectory.existing(args.run_dir)
     recipe, model = run.recipe, run.load_model(args.model)

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import sb_keras
-from recipes.errors import UserError, check_new_file, check_new_picture, exit_code, write_csv
+from recipes.errors import UserError, check_outputs, exit_code, write_csv
 from recipes.recipe import Recipe
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory, load_model
@@ -190,8 +190,7 @@ def main(argv=None):
     parser.add_argument("--csv", metavar="FILE", help="also write the table to a CSV file")
     parser.add_argument("--plot", metavar="FILE.png", help="also draw them")
     args = parser.parse_args(argv)
-    check_new_file(args.csv)
-    check_new_picture("--plot", args.plot)
+    check_outputs(args.csv, plot=args.plot)
     paths = list(dict.fromkeys(map(os.path.abspath, args.run_dirs)))
     tasks = {path: task_of(RunDirectory.existing(path).recipe).METRIC for path in paths}
     if len(set(tasks.values())) > 1:

@@ -98,9 +98,15 @@ class RunDirectory:
         if not self.result_file.is_file():
             return None
         try:
-            return json.loads(self.result_file.read_text(encoding="utf-8"))
+            result = json.loads(self.result_file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"{self.result_file} is damaged: {error}") from error
+        if not isinstance(result, dict) or not result:
+            raise UserError(f"{self.result_file} is damaged: it must hold an object. Received: {result!r}")
+        for key, value in result.items():
+            if key.startswith(("test_", "validation_")) and type(value) not in (int, float):
+                raise UserError(f"{self.result_file} is damaged: {key} must be a number. Received: {value!r}")
+        return result
 
     def write_result(self, result):
         self._write_text(self.result_file, json.dumps(result, indent=2) + "\n")

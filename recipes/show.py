@@ -15,7 +15,7 @@ import numpy as np
 from recipes import registry
 from recipes.data import to_pixels
 from recipes.drawing import sheet
-from recipes.errors import check_in_range, check_new_picture, exit_code
+from recipes.errors import check_in_range, check_outputs, exit_code
 from recipes.tasks import task_of
 
 
@@ -34,7 +34,7 @@ def main(argv=None):
     parser.add_argument("--pictures", type=int, default=12, metavar="N", help="default: %(default)s")
     args = parser.parse_args(argv)
     check_in_range("--pictures", args.pictures, least=1)
-    check_new_picture("--out", args.out)
+    check_outputs(out=args.out)
 
     recipe = registry.find(args.recipe).override(args.set)
     task = task_of(recipe)

@@ -201,7 +201,13 @@ def main(argv=None, bounds=BOUNDS, prog="python -m recipes.tune"):
 
     recipe = registry.find(args.recipe).override(args.set)
     space = dict(SPACES[args.space or "lambda"]) if args.space or not args.choice else {}
-    space.update(map(_choice, args.choice))
+    choices = list(map(_choice, args.choice))
+    space.update(choices)
+    for key, values in space.items():
+        if [key for key, _ in choices].count(key) > 1:
+            raise UserError(f"--choice takes every key once. Received: {key} several times")
+        if len(set(values)) < len(values):
+            raise UserError(f"--choice takes every value of a key once. Received: {key}={','.join(values)}")
     for option in ("trials", "seeds"):
         if getattr(args, option) is not None:
             check_in_range(f"--{option}", getattr(args, option), least=1)
@@ -251,6 +257,8 @@ def _claim(directory, recipe, settings):
             different = [key for key in ours if ours[key] != theirs.get(key)]
             if different:
                 raise UserError(f"{directory} belongs to another search: its {', '.join(different)} differ")
+        elif directory.exists() and not directory.is_dir():
+            raise UserError(f"{directory} is not a directory; choose another --run-dir")
         elif directory.is_dir() and any(directory.iterdir()):
             raise UserError(f"{directory} is not empty and has no search.json; choose another --run-dir")
         else:

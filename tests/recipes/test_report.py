@@ -105,6 +105,7 @@ def test_labels():
         (("{}/nothing",), "is not a run directory: it has no recipe.json"),
         (("{}/../sb-0", "--plot", "{}/p.jpg"), "--plot takes a name that ends in .png"),
         (("{}/../sb-0", "--csv", "{}/../sb-0/log.csv"), "exists already"),
+        (("{}/../sb-0", "--csv", "{}/p.png", "--plot", "{}/./p.png"), "every file needs a name of its own"),
     ],
 )
 def test_wrong_input(arguments, message, runs, capsys):
@@ -121,9 +122,10 @@ def test_damaged_files(runs, tmp_path, capsys):
     (tmp_path / "run" / "final.keras").write_bytes(b"PK")
     assert run_report(tmp_path / "run") == 2
     assert "final.keras is damaged, or not a .keras file" in capsys.readouterr().err
-    (tmp_path / "run" / "result.json").write_text("{")
-    assert run_report(tmp_path / "run") == 2
-    assert "result.json is damaged" in capsys.readouterr().err
+    for text in ("{", "[]", "{}", '{"test_accuracy": "high"}'):
+        (tmp_path / "run" / "result.json").write_text(text)
+        assert run_report(tmp_path / "run") == 2
+        assert "result.json is damaged" in capsys.readouterr().err
     (tmp_path / "run" / "result.json").unlink()
     (tmp_path / "run" / "log.csv").write_text("epoch,loss\nx,y\n")
     assert run_report(tmp_path / "run") == 2

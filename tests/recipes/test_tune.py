@@ -258,6 +258,8 @@ def test_algorithms(algorithm, trained, tmp_path):
         (("--choice", "model.depth=1,2"), "model.depth"),
         (("--choice", f"{LAMBDA}=a,b"), LAMBDA),
         (("--choice", LAMBDA), "--choice takes KEY=VALUE,VALUE,… Received: 'model.attention.lambda_init'"),
+        (("--choice", f"{LAMBDA}=1", "--choice", f"{LAMBDA}=2"), f"Received: {LAMBDA} several times"),
+        (("--choice", "epochs=1,2,1"), "--choice takes every value of a key once. Received: epochs=1,2,1"),
         (("--trials", "0"), "--trials must be at least 1. Received: 0"),
         (("--seeds", "0"), "--seeds must be at least 1. Received: 0"),
     ],
