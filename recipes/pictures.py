@@ -1,6 +1,7 @@
 """Picture files: decoding, and finding those that cannot be before the training does."""
 
 import concurrent.futures
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +35,9 @@ def decodable(names, decode_row, skip_bad):
         try:
             decode_row(row)
         except tf.errors.OpError as error:
-            return f"{names[row]} ({error.message.splitlines()[0]})"
+            # Without the names of TensorFlow's operations around it.
+            reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message.splitlines()[0]).strip()
+            return f"{names[row]} ({reason})"
         return None
 
     with concurrent.futures.ThreadPoolExecutor() as pool:

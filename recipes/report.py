@@ -73,16 +73,17 @@ def read(path, label):
         UserError: If it is none, or a file in it is damaged.
     """
     run = RunDirectory.existing(path)
-    recipe, log, result = run.recipe, run.log, run.result or {}
+    recipe, result = run.recipe, run.result or {}
     metric = task_of(recipe).METRIC
     checkpoint, done = (run.final_file, recipe.epochs) if result else run.latest_checkpoint()
+    log = run.rows_until(done)
     trained = load_model(checkpoint) if checkpoint and checkpoint.is_file() else None
     layers = [layer for layer in (trained.layers if trained else []) if isinstance(layer, ShiftBalance)]
     lambdas = [float(np.mean(np.abs(keras.ops.convert_to_numpy(layer.lambda_)))) for layer in layers]
     model = trained or (_untrained(recipe, len(result["classes"])) if result else None)
     total: Any = sb_keras.profile(model).total if model else None
     keras.utils.clear_session()
-    values = [row[f"val_{metric}"] for row in log[:done]]
+    values = [row[f"val_{metric}"] for row in log]
     row = Row(
         label,
         recipe.name,
@@ -94,9 +95,9 @@ def read(path, label):
         result.get(f"test_{metric}"),
         values[-1] if values else None,
         max(values, default=None),
-        round(sum(row["seconds"] for row in log[:done]), 1) if log else None,
+        round(sum(row["seconds"] for row in log), 1) if log else None,
     )
-    return Run(row, recipe, log[:done], lambdas, metric)
+    return Run(row, recipe, log, lambdas, metric)
 
 
 def _untrained(recipe, classes):
@@ -137,12 +138,13 @@ def table(runs):
     scores = {}
     for run in runs:
         if run.row.test is not None:
-            scores.setdefault(replace(run.recipe, seed=0), []).append(100 * run.row.test)
-    for recipe, some in scores.items():
-        if len(some) > 1:
-            name = " ".join(filter(None, (recipe.name, settings(recipe))))
+            by_seed = scores.setdefault(replace(run.recipe, seed=0), {})
+            by_seed.setdefault(run.row.seed, 100 * run.row.test)  # a seed's second run is no other sample
+    for recipe, by_seed in scores.items():
+        if len(by_seed) > 1:
+            name, some = " ".join(filter(None, (recipe.name, settings(recipe)))), list(by_seed.values())
             spread = f"{np.mean(some):.2f} ± {np.std(some, ddof=1):.2f} %"
-            lines.append(f"{name}, {recipe.epochs} epochs, {len(some)} runs: {spread}")
+            lines.append(f"{name}, {recipe.epochs} epochs, {len(some)} seeds: {spread}")
     return "\n".join(lines)
 
 

@@ -123,7 +123,18 @@ class RunDirectory:
                     for row in csv.DictReader(file)
                 ]
         except (ValueError, TypeError, csv.Error) as error:
-            raise UserError(f"{self.log_file} is damaged: {error}") from error
+            raise UserError(f"{self.log_file} is damaged: a column is no number") from error
+
+    def rows_until(self, epochs):
+        """The rows of log.csv for so many epochs.
+
+        Raises:
+            UserError: If some are missing: who goes on without them would take a worse model for the best.
+        """
+        rows = self.log[:epochs]
+        if [row.get("epoch") for row in rows] != list(range(1, epochs + 1)):
+            raise UserError(f"{self.log_file} is damaged: it must have a row for each of {epochs} epochs")
+        return rows
 
     def write_log(self, rows):
         with replacing(self.log_file) as temporary, temporary.open("w", newline="") as file:
@@ -153,7 +164,7 @@ class RunDirectory:
         for path in reversed(files):
             if is_whole(path):
                 return path, _epoch(path)
-            print(f"warning: {path} is damaged; going back to the one before", file=sys.stderr)
+            print(f"warning: {path} is damaged; looking for the one before", file=sys.stderr)
         if files:
             raise UserError(f"every checkpoint in {self._checkpoints} is damaged; choose another --run-dir")
         return None, 0

@@ -115,6 +115,7 @@ def train(run, strategy=None, recipe=None) -> Any:
     keras.config.set_dtype_policy(recipe.precision)
 
     checkpoint, epochs_done = run.latest_checkpoint()
+    rows = run.rows_until(epochs_done)
     with scope_of(strategy):
         if checkpoint:
             print(f"going on with {run.path} after epoch {epochs_done} of {recipe.epochs}")
@@ -135,7 +136,6 @@ def train(run, strategy=None, recipe=None) -> Any:
             model = _local_copy(model, recipe, len(dataset.classes))
         return task.evaluate(model, split, recipe)
 
-    rows = [row for row in run.log if row["epoch"] <= epochs_done]
     if epochs_done < recipe.epochs:
         with (
             lost_workers_reported(strategy),

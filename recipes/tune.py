@@ -23,6 +23,7 @@ import numpy as np
 from recipes import registry
 from recipes import search_report as report
 from recipes.bounds import BOUNDS
+from recipes.data import steps_per_epoch
 from recipes.errors import CannotWrite, UserError, check_in_range, exit_code
 from recipes.monitoring import Diverged
 from recipes.run_directory import RunDirectory, replacing
@@ -72,6 +73,7 @@ class RecipeTuner(keras_tuner.Tuner):
         except CannotWrite as error:  # nor could the next trial
             raise keras_tuner.errors.FatalError(str(error)) from error
         except Exception as error:  # whatever it was, it is this trial's result
+            print(f"trial {trial.trial_id} failed: {_reason(error)}", file=sys.stderr)
             raise keras_tuner.errors.FailedTrialError(_reason(error)) from error
         return {self.oracle.objective.name: float(np.mean(scores))}
 
@@ -134,9 +136,14 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
         UserError: If a key or value does not suit the recipe, or the directory belongs to another search.
         CannotWrite: If the disk is full, for example. The same search goes on from there.
     """
+    if algorithm == "hyperband" and "epochs" in space:
+        raise UserError("hyperband chooses the epochs itself; search other keys, or by another --algorithm")
+    if recipe.model.attention.kind == "static" and not _varies_the_network(space):
+        raise UserError(f"{recipe.name} is static: it has no attention whose values could be searched for")
     for key, values in space.items():
         for value in values:
             trial_recipe(recipe, {key: value})
+    steps_per_epoch(task_of(recipe).load(recipe.data).train, recipe)  # raises what every trial would
     settings = {"space": space, "algorithm": algorithm, "trials": trials, "seeds": seeds}
     settings["bounds"] = {bound.key: value for bound, value in bounds}
     _claim(pathlib.Path(directory), recipe, json.loads(json.dumps(settings)))
@@ -160,6 +167,7 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
             "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
         }[algorithm](max_trials=trials or (None if algorithm == "grid" else 10), **options)
     checks = [bound.check(value) for bound, value in bounds]
+    keras_tuner.src.config.DEBUG = False  # or a trial that fails prints a page of traceback
     try:
         tuner = RecipeTuner(
             recipe, seeds, checks, oracle=oracle, directory=str(directory), project_name="keras-tuner"
@@ -239,6 +247,11 @@ def finish(tuner, space, directory):
     return 0
 
 
+def _varies_the_network(space):
+    """Whether a space has more to it than values of the attention, which a static network has none of."""
+    return any(not key.startswith("model.attention.") or key.endswith(".kind") for key in space)
+
+
 def _choice(text):
     key, equals, values = text.partition("=")
     if not equals or not values:
@@ -254,9 +267,12 @@ def _claim(directory, recipe, settings):
     try:
         if file.is_file():
             theirs = json.loads(file.read_text(encoding="utf-8"))
-            different = [key for key in ours if ours[key] != theirs.get(key)]
+            if theirs.get("recipe") != ours["recipe"]:
+                raise UserError(f"{directory} belongs to a search with another recipe")
+            different = [key for key in settings if settings[key] != theirs.get(key)]
             if different:
-                raise UserError(f"{directory} belongs to another search: its {', '.join(different)} differ")
+                listed = "; ".join(f"{key} is {theirs.get(key)} there, {ours[key]} here" for key in different)
+                raise UserError(f"{directory} belongs to another search: {listed}")
         elif directory.exists() and not directory.is_dir():
             raise UserError(f"{directory} is not a directory; choose another --run-dir")
         elif directory.is_dir() and any(directory.iterdir()):

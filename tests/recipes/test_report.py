@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 
 import matplotlib.image
 import numpy as np
@@ -61,7 +62,7 @@ def test_report(runs, tmp_path, capsys):
     tests = [100 * RunDirectory(path).result["test_accuracy"] for path in runs[:2]]
     mean, spread = np.mean(tests), abs(tests[0] - tests[1]) / np.sqrt(2)  # n − 1 of two numbers
     tiny = "width_multiplier=0.1, batch_size=16, steps_per_epoch=2"
-    assert printed[-1] == f"digits-mobilenetv2-sb {tiny}, 2 epochs, 2 runs: {mean:.2f} ± {spread:.2f} %"
+    assert printed[-1] == f"digits-mobilenetv2-sb {tiny}, 2 epochs, 2 seeds: {mean:.2f} ± {spread:.2f} %"
 
 
 def test_lambda_is_the_trained_networks(runs):
@@ -81,9 +82,11 @@ def test_runs_without_models(runs, tmp_path):
     whole, bare = report.read(runs[0], "x"), report.read(tmp_path / "run", "x")
     assert bare.row == whole.row
     assert bare.lambdas == []
-    other = dataclasses.replace(bare, recipe=bare.recipe.override(["model.attention.lambda_init=1"]))
-    assert "2 runs" in report.table([whole, bare])
-    assert "2 runs" not in report.table([whole, other])
+    assert "seeds" not in report.table([whole, bare])  # the same one twice
+    second = report.read(runs[1], "y")
+    other = dataclasses.replace(second, recipe=second.recipe.override(["model.attention.lambda_init=1"]))
+    assert "2 seeds" in report.table([whole, second])
+    assert "seeds" not in report.table([whole, other])
 
 
 def test_before_the_first_epoch(runs, tmp_path, capsys):
@@ -130,3 +133,14 @@ def test_damaged_files(runs, tmp_path, capsys):
     (tmp_path / "run" / "log.csv").write_text("epoch,loss\nx,y\n")
     assert run_report(tmp_path / "run") == 2
     assert "log.csv is damaged" in capsys.readouterr().err
+
+
+def test_a_log_without_the_epochs_that_are_done(runs, tmp_path, run_train, capsys):
+    """Going on without them would replace best.keras by a worse one."""
+    shutil.copytree(runs[3], tmp_path / "cut")
+    (tmp_path / "cut" / "log.csv").write_text("")
+    expected = "log.csv is damaged: it must have a row for each of 1 epochs"
+    assert run_report(tmp_path / "cut") == 2
+    assert expected in capsys.readouterr().err
+    assert run_train(tmp_path / "cut", "seed=2") == 2
+    assert expected in capsys.readouterr().err

@@ -158,7 +158,7 @@ def test_a_damaged_checkpoint_is_passed_over(damage, run, model, capsys):
     first, second = sorted((run.path / "checkpoints").iterdir())
     second.write_bytes(damage(second.read_bytes()))
     assert run.latest_checkpoint() == (first, 1)
-    assert capsys.readouterr().err == f"warning: {second} is damaged; going back to the one before\n"
+    assert capsys.readouterr().err == f"warning: {second} is damaged; looking for the one before\n"
     first.write_bytes(damage(first.read_bytes()))
     with pytest.raises(UserError, match=r"every checkpoint in .* is damaged"):
         run.latest_checkpoint()

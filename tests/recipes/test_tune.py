@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import tensorflow as tf
 import tiny
 
 from recipes import tune
+from recipes.data import Dataset
 from recipes.errors import CannotWrite, exit_code
 from recipes.recipe import Recipe
 
@@ -119,6 +121,7 @@ import os, signal, sys
 sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
 import tiny
 from recipes import tune
+from recipes.data import Dataset
 from recipes.errors import CannotWrite, exit_code
 tiny.shrink()
 {code}
@@ -213,6 +216,9 @@ def test_a_detector(tmp_path, monkeypatch):
         return run.result
 
     monkeypatch.setattr(tune, "train", train)
+    pictures = np.zeros(1000)
+    dataset = Dataset((), pictures, pictures, pictures)
+    monkeypatch.setattr("recipes.detection.load", lambda data: dataset)
     arguments = ["voc-ssdlite-mobilenetv2-sb", "--run-dir", str(tmp_path / "s")]
     assert exit_code(lambda: tune.main([*arguments, "--choice", f"{LAMBDA}=0.1,0.3"])) == 0
     scores = {row[LAMBDA]: row["validation_mean_average_precision"] for row in read_trials(tmp_path / "s")}
@@ -233,7 +239,10 @@ def test_trials_that_fail(trained, tmp_path, capsys):
         else:
             assert row["reason"] == ""
             assert row["validation_accuracy"]
-    assert "the loss is nan in epoch 1" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "the loss is nan in epoch 1" in printed.out
+    assert re.search(r"^trial \d+ failed: the loss is nan in epoch 1$", printed.err, re.M)
+    assert "Traceback" not in printed.out + printed.err
 
 
 def test_every_trial_fails(trained, tmp_path, capsys):
@@ -259,6 +268,9 @@ def test_algorithms(algorithm, trained, tmp_path):
         (("--choice", f"{LAMBDA}=a,b"), LAMBDA),
         (("--choice", LAMBDA), "--choice takes KEY=VALUE,VALUE,… Received: 'model.attention.lambda_init'"),
         (("--choice", f"{LAMBDA}=1", "--choice", f"{LAMBDA}=2"), f"Received: {LAMBDA} several times"),
+        (("--algorithm", "hyperband", "--choice", "epochs=1,2"), "hyperband chooses the epochs itself"),
+        (("--set", "model.attention.kind=static"), "it has no attention whose values could be searched for"),
+        (("--set", "data.name=image_folder"), "image_folder needs --set data.directory"),
         (("--choice", "epochs=1,2,1"), "--choice takes every value of a key once. Received: epochs=1,2,1"),
         (("--trials", "0"), "--trials must be at least 1. Received: 0"),
         (("--seeds", "0"), "--seeds must be at least 1. Received: 0"),
@@ -275,7 +287,7 @@ def test_wrong_input(options, message, trained, tmp_path, capsys):
 def test_directory_of_another_search(trained, tmp_path, capsys):
     assert run_tune(tmp_path / "s", "--space", "lambda") == 0
     assert run_tune(tmp_path / "s", "--space", "hidden") == 2
-    assert "belongs to another search: its space differ" in capsys.readouterr().err
+    assert "belongs to another search: space is {" in capsys.readouterr().err
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     assert run_tune(tmp_path / "other", "--space", "lambda") == 2

@@ -50,7 +50,7 @@ def test_refuses_what_takes_longer(tmp_path, monkeypatch, capsys):
     }
     # With another bound it is another search.
     assert exit_code(lambda: tune.main([*arguments, "--max-latency-ms", "9"])) == 2
-    assert "belongs to another search: its bounds differ" in capsys.readouterr().err
+    assert "belongs to another search: bounds is {'max_latency_ms': 4.5} there" in capsys.readouterr().err
 
 
 def test_check():
