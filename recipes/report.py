@@ -177,8 +177,8 @@ def plot(runs, path):
     for each in axes.flat:
         each.grid(alpha=0.3)
         each.spines[["top", "right"]].set_visible(False)
-        if not each.lines:
-            each.text(0.5, 0.5, "none of these runs has any yet", ha="center", transform=each.transAxes)
+        if not each.lines:  # no run has any λ, or has come so far
+            each.set_axis_off()
     figure.legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
