@@ -69,24 +69,34 @@ def test_twenty_steps_stay_as_close_to_stock_keras_as_rounding_lets_them(small, 
     """
     ours, stock = sb_keras_model(small, kind), stock_keras_model(small, kind)
     carry_over(ours, stock, rng)
-    initial = stock.get_weights()
     x = rng.normal(size=(16, 32, 32, 3)).astype("float32")
     y = rng.integers(0, 10, 16)
 
-    def losses(model, optimizer, x):
+    def compiled(model, optimizer):
         model.compile(optimizer, "sparse_categorical_crossentropy")
+        optimizer.build(model.trainable_variables)
+        return model
+
+    def losses(model, x):
         data = tf.data.Dataset.from_tensors((x, y)).repeat()
         history = model.fit(data, epochs=20, steps_per_epoch=1, shuffle=False, verbose=0).history
         return np.array(history["loss"])
 
-    expected = losses(stock, keras.optimizers.SGD(0.002, momentum=0.9), x)
+    actual = losses(compiled(ours, sb_keras.optimizers.SGD(0.002, momentum=0.9)), x)
+    compiled(stock, keras.optimizers.SGD(0.002, momentum=0.9))
+    state = [*stock.weights, *stock.optimizer.variables]
+    initial = [value.numpy() for value in state]
+    expected = losses(stock, x)
     assert expected[-1] < 0.9 * expected[0], "it does not train"
-    actual = losses(ours, sb_keras.optimizers.SGD(0.002, momentum=0.9), x)
-    stock.set_weights(initial)
-    nudged = x * (1 + 1e-6 * rng.normal(size=x.shape)).astype("float32")
-    noise = np.abs(losses(stock, keras.optimizers.SGD(0.002, momentum=0.9), nudged) - expected)
-    # One draw of a noise says how large another may be to a factor; 1e-6 is the rounding of the loss itself.
-    assert (np.abs(actual - expected) <= 1e-6 + 20 * np.maximum.accumulate(noise)).all()
+    noises = []
+    for _ in range(3):
+        for variable, value in zip(state, initial, strict=True):
+            variable.assign(value)
+        nudged = x * (1 + 1e-6 * rng.normal(size=x.shape)).astype("float32")
+        noises.append(np.abs(losses(stock, nudged) - expected))
+    # Three draws of a noise say how large another may be to a factor; 1e-6 is the loss rounding itself.
+    noise = np.maximum.accumulate(np.max(noises, axis=0))
+    assert (np.abs(actual - expected) <= 1e-6 + 20 * noise).all()
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
