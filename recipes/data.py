@@ -51,6 +51,7 @@ def load(data):
     Raises:
         UserError: If the data are not there or not usable.
     """
+    check_backend(data)
     dataset = _loader(data.name)(data)
     for name in ("train", "validation", "test"):
         split = getattr(dataset, name)
@@ -66,6 +67,16 @@ def load(data):
         return dataset
     train, validation = hold_out(dataset.train, data.validation_fraction, dataset.classes)
     return dataclasses.replace(dataset, train=train, validation=validation)
+
+
+def check_backend(data):
+    """Raises a `UserError` unless Keras's backend can be fed with the data set."""
+    backend = keras.backend.backend()
+    if backend != "tensorflow" and data.name not in IN_MEMORY:
+        raise UserError(
+            f"on Keras's {backend} backend data.name must be one of {', '.join(IN_MEMORY)}, as the others "
+            f"need TensorFlow. Received: {data.name!r}"
+        )
 
 
 def _check_labels(labels, classes, images):

@@ -1,5 +1,6 @@
 """What a recipe trains: a classifier or a detector."""
 
+from recipes.data import check_backend
 from recipes.recipe import DETECTION_SETS
 
 
@@ -9,9 +10,14 @@ def is_detection(recipe):
 
 
 def task_of(recipe):
-    """The module that trains and evaluates the recipe's kind of network."""
+    """The module that trains and evaluates the recipe's kind of network.
+
+    Raises:
+        UserError: If Keras does not run on TensorFlow, which detection needs.
+    """
     if is_detection(recipe):
-        from recipes import detection as task  # needs TensorFlow, whatever Keras runs on
+        check_backend(recipe.data)
+        from recipes import detection as task
     else:
         from recipes import classification as task
     return task

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 import sb_keras
-from recipes import data, registry
+from recipes import registry
 from recipes.curves import plot_curves
 from recipes.data import bad_pictures_named, steps_per_epoch
 from recipes.distribution import (
@@ -30,7 +30,7 @@ from recipes.distribution import (
     strategy_of,
     synchronize_norms,
 )
-from recipes.errors import UserError, exit_code
+from recipes.errors import exit_code
 from recipes.monitoring import (
     Diverged,
     DropoutSeeds,
@@ -58,11 +58,6 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     recipe = registry.find(args.recipe).override(args.set)
-    if keras.backend.backend() != "tensorflow" and recipe.data.name not in data.IN_MEMORY:
-        raise UserError(
-            f"on Keras's {keras.backend.backend()} backend data.name must be one of "
-            f"{', '.join(data.IN_MEMORY)}, as the others need TensorFlow. Received: {recipe.data.name!r}"
-        )
     run = RunDirectory(args.run_dir)
     run.check(recipe)
     if run.result:

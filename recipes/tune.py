@@ -73,8 +73,9 @@ class RecipeTuner(keras_tuner.Tuner):
         except CannotWrite as error:  # nor could the next trial
             raise keras_tuner.errors.FatalError(str(error)) from error
         except Exception as error:  # whatever it was, it is this trial's result
-            print(f"trial {trial.trial_id} failed: {_reason(error)}", file=sys.stderr)
-            raise keras_tuner.errors.FailedTrialError(_reason(error)) from error
+            reason = _reason(error)
+            print(f"trial {trial.trial_id} failed: {reason}", file=sys.stderr)
+            raise keras_tuner.errors.FailedTrialError(reason) from error
         return {self.oracle.objective.name: float(np.mean(scores))}
 
     def _scores(self, trial):

@@ -130,3 +130,10 @@ def test_what_needs_tensorflow(arguments, message, tmp_path):
     assert output.returncode == 2
     assert output.stderr.splitlines()[-1] == message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["voc-ssdlite-mobilenetv2-sb", "imagenet-mobilenetv2-sb"])
+def test_no_program_takes_what_needs_tensorflow(name, tmp_path):
+    output = run(("show", name, "--out", str(tmp_path / "sheet.png")))
+    assert output.returncode == 2
+    assert output.stderr.splitlines()[-1].startswith("error: on Keras's jax backend data.name must be one of")
