@@ -16,6 +16,7 @@ import numpy as np
 import sb_keras
 from benchmarks import output
 from recipes.errors import exit_code
+from sb_keras.graph import inner_layers
 from tflite.convert import convert, converter, write_file
 from tflite.latency import measure
 from tflite.quantize import quantize_file
@@ -48,7 +49,7 @@ def network(kind, width):
         attention = AS_TRAINED.partition(" ")[0] if kind == AS_TRAINED else kind
         model = sb_keras.MobileNetV2(width_multiplier=width, attention=attention)
     images = np.random.default_rng(0).normal(size=(8, 224, 224, 3)).astype("float32")
-    for layer in model._flatten_layers():
+    for layer in inner_layers(model):
         if hasattr(layer, "momentum"):
             layer.momentum = 0.0
     model(images, training=True)

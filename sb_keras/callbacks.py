@@ -3,6 +3,7 @@
 import keras
 
 from sb_keras.arguments import check_positive
+from sb_keras.graph import inner_layers
 from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
 
 
@@ -40,6 +41,6 @@ class TemperatureAnnealing(keras.callbacks.Callback):
         progress = min(epoch / self.epochs, 1.0)
         temperature = self.start + (self.end - self.start) * progress
         assert self.model is not None
-        for layer in self.model._flatten_layers():
+        for layer in inner_layers(self.model):
             if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D) and layer.temperature is not None:
                 layer.temperature.assign(temperature)

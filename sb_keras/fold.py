@@ -13,7 +13,7 @@ converters fuse with the activation.
 
 import keras
 
-from sb_keras.graph import as_functional, nodes
+from sb_keras.graph import as_functional, node_of, nodes, operation_of
 from sb_keras.layers.affine import Affine, to_numpy
 from sb_keras.layers.conv import Conv2D
 from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
@@ -103,11 +103,11 @@ def _absorbed(model):
 
     def absorbers(tensor):
         """The layers into which a map of `tensor` goes; none if it cannot."""
-        layer, node_index, _ = tensor._keras_history
+        layer = operation_of(tensor)
         if id(tensor) in outputs or len(readers[id(tensor)]) > 1 or calls.count(layer) > 1:
             return []
         if isinstance(layer, ShiftBalance):
-            found = absorbers(layer._inbound_nodes[node_index].input_tensors[0])
+            found = absorbers(node_of(tensor).input_tensors[0])
             return [*found, layer] if found else []
         linear = (
             type(layer) in _LINEAR

@@ -1,4 +1,4 @@
-"""The graph of a functional model: which operation reads which tensors, in the order of computation."""
+"""The graph of a functional model, and all that is used of Keras's private names, for want of public ones."""
 
 import keras
 
@@ -30,3 +30,24 @@ def nodes(model):
     """
     by_depth = as_functional(model)._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+def operation_of(tensor):
+    """The operation, mostly a layer, that made a symbolic tensor of Keras 3 or tf_keras."""
+    return tensor._keras_history[0]
+
+
+def node_of(tensor):
+    """The call that made a symbolic tensor: a Keras node, as `nodes` lists them."""
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]
+
+
+def inner_layers(model):
+    """A list of every layer within a model, also of those within its layers and models."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def skip_symbolic_build(model):
+    """Has `fit` take a model as built, for strategies under which Keras's own building fails."""
+    model._maybe_symbolic_build = lambda *args, **kwargs: None

@@ -9,7 +9,7 @@ import inspect
 
 import keras
 
-from sb_keras.graph import as_functional, nodes
+from sb_keras.graph import as_functional, nodes, operation_of
 
 # What only training needs, and what every layer has.
 _DROPPED = ("initializer", "regularizer", "constraint")
@@ -45,7 +45,7 @@ def to_tf_keras(model):
     import tf_keras
 
     def as_input(tensor):
-        name = tensor._keras_history.operation.name
+        name = operation_of(tensor).name
         return tf_keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
 
     model = as_functional(model)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from sb_keras.graph import inner_layers
 from sb_keras.models.stages import Stage, as_model, conv_norm_relu, image_input, inverted_residuals
 
 
@@ -52,7 +53,7 @@ def randomize(rng, monkeypatch):
             elif weight.name == "beta":
                 value = 1 + value / 2  # ReLU6 cuts off some; were it half of everything, rounding would grow
             weight.assign(value)
-        for norm in model._flatten_layers():
+        for norm in inner_layers(model):
             if isinstance(norm, keras.layers.BatchNormalization):
                 monkeypatch.setattr(norm, "call", functools.partial(call_with_new_statistics, norm))
         model(x)

@@ -12,6 +12,7 @@ import pytest
 
 import sb_keras
 from sb_keras import layers
+from sb_keras.graph import inner_layers
 
 SCRIPT = pathlib.Path(__file__).with_name("run_on_backend.py")
 CHANNELS = 6
@@ -93,7 +94,7 @@ def images(rng, shape):
 
 def use_statistics_of(model, x):
     """As training would; a network with its initial statistics gives all images the same output."""
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization)]
+    norms = [layer for layer in inner_layers(model) if isinstance(layer, layers.BatchNormalization)]
     for norm in norms:
         norm.momentum = 0.0
     model(x, training=True)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from sb_keras.callbacks import TemperatureAnnealing
+from sb_keras.graph import inner_layers
 from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
 
 
@@ -19,7 +20,7 @@ def network():
 def dynamic_layers(model):
     return {
         layer.name: layer
-        for layer in model._flatten_layers()
+        for layer in inner_layers(model)
         if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D)
     }
 

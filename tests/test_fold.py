@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2, fold
+from sb_keras.graph import inner_layers
 from sb_keras.layers import (
     BatchNormalization,
     ChannelShuffle,
@@ -57,7 +58,7 @@ def leaves(model):
 
 def assert_stock(folded, *others):
     """No normalization, and no layer that does not come with Keras."""
-    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded._flatten_layers())
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in inner_layers(folded))
     for layer in leaves(folded):
         assert type(layer).__module__.startswith("keras.") or isinstance(layer, others), layer
 
@@ -139,7 +140,7 @@ def test_the_model_is_left_as_it_was(two_blocks, randomize, ten_images):
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     assert model.get_config() == config
-    assert not set(model._flatten_layers()) & set(folded._flatten_layers())
+    assert not set(inner_layers(model)) & set(inner_layers(folded))
     assert not {id(w) for w in model.weights} & {id(w) for w in folded.weights}
 
 
@@ -359,7 +360,7 @@ def test_model_within_a_model(two_blocks, image, randomize, ten_images):
     assert_same_function(folded, model, ten_images)
     assert_stock(folded)
     assert_kept_names(folded.get_layer(backbone.name), backbone)
-    assert not set(model._flatten_layers()) & set(folded._flatten_layers())
+    assert not set(inner_layers(model)) & set(inner_layers(folded))
 
 
 def test_same_layer_name_in_two_models(image, randomize, ten_images):
