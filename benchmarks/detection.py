@@ -8,7 +8,7 @@ import sys
 
 from benchmarks import output
 from benchmarks.alternate import alternate
-from recipes.errors import exit_code
+from recipes.command import exit_code
 
 BATCH_SIZE, CLASSES, OBJECTS = 32, 20, 3  # VOC's pictures have 2.4 objects on average
 HEAD = ("network", "part", "wall_ms", "wall_ms_q1", "wall_ms_q3", "cpu_ms", "images_per_s", "share_of_step")
@@ -50,10 +50,11 @@ def training_step(kind, width):
     import numpy as np
     import tensorflow as tf
 
-    from recipes import detection as task
     from recipes import registry
+    from recipes.tasks import TASKS
 
     recipe = registry.find(f"voc-ssdlite-mobilenetv2-{kind}").override([f"model.width_multiplier={width}"])
+    task = TASKS["detection"]
     model = task.compiled_model(recipe, CLASSES)
     task.create_state(model, CLASSES)
     model.make_train_function()
@@ -147,10 +148,11 @@ def metric():
     """Average precision of all classes, over a batch of pictures with a hundred detections each."""
     import numpy as np
 
-    from recipes import detection_data, detection_report
+    from recipes.data.objects import objects_of
+    from recipes.tasks.detection import average_precisions
 
     boxes_yxyx, labels = objects()
-    split = detection_data.split_of(
+    split = objects_of(
         [str(number) for number in range(BATCH_SIZE)],
         [b""] * BATCH_SIZE,
         boxes_yxyx,
@@ -168,7 +170,7 @@ def metric():
         }
         for corner in corners
     ]
-    return lambda: detection_report.metrics_of(split, found, CLASSES)
+    return lambda: average_precisions(split, found, CLASSES)
 
 
 if __name__ == "__main__":

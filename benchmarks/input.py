@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import output
 from benchmarks.alternate import alternate
-from recipes.errors import exit_code
+from recipes.command import exit_code
 
 CIFAR_IMAGES, CIFAR_BATCH = 12_800, 128
 IMAGENET_IMAGES, IMAGENET_BATCH, IMAGENET_SIZE = 256, 32, 224
@@ -50,12 +50,12 @@ def measure(data, variants, images, rounds):
 
 def cifar():
     """The recipe's pipeline: augmentation of whole batches."""
-    from recipes import data as data_sets
+    from recipes.data.tf_batches import Arrays
     from recipes.registry import find
 
     recipe = find("cifar10-mobilenetv2-static")
-    split = data_sets.Split(*cifar_arrays())
-    return consumer(data_sets.training_batches(split, recipe), CIFAR_IMAGES // CIFAR_BATCH)
+    split = Arrays(*cifar_arrays())
+    return consumer(split.training_batches(recipe), CIFAR_IMAGES // CIFAR_BATCH)
 
 
 def cifar_map():
@@ -84,7 +84,7 @@ def imagenet(pictures):
     """Only the random part of each JPEG is decoded."""
     import tensorflow as tf
 
-    from recipes.augmentation import random_resized_crop
+    from recipes.data.augmentation import random_resized_crop
 
     def augment(step, jpeg):
         return random_resized_crop(jpeg, (0, step), IMAGENET_SIZE) / 127.5 - 1.0

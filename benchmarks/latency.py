@@ -15,9 +15,10 @@ import numpy as np
 
 import sb_keras
 from benchmarks import output
-from recipes.errors import exit_code
+from recipes.command import exit_code
+from recipes.files import write_bytes
 from sb_keras.graph import inner_layers
-from tflite.convert import convert, converter, write_file
+from tflite.export import convert, converter
 from tflite.latency import measure
 from tflite.quantize import quantize_file
 
@@ -87,7 +88,7 @@ def main(argv=None):
                 for kind, path in zip(kinds, paths, strict=True):
                     if not path.exists():
                         print(f"converting {path.name}", file=sys.stderr)
-                        write_file(converted(kind, width, quantize), path)
+                        write_bytes(converted(kind, width, quantize), path)
                 measured = measure(paths, args.threads, args.rounds)
                 for kind, row in zip(kinds * len(args.threads), measured, strict=True):
                     rows.append(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from recipes.errors import check_new_file, write_csv
+from recipes.files import check_new_file, write_csv
 from sb_keras.table import format_table
 
 

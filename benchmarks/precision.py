@@ -9,7 +9,7 @@ import sys
 from benchmarks import output
 from benchmarks.alternate import alternate
 from benchmarks.networks import NETWORKS, sb_keras_step
-from recipes.errors import exit_code
+from recipes.command import exit_code
 
 HEAD = ("network", "kind", "precision", "wall_ms", "wall_ms_q1", "wall_ms_q3", "cpu_ms", "peak_mb")
 KINDS = ("static", "sb")

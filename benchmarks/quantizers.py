@@ -16,10 +16,9 @@ from ai_edge_litert.interpreter import Interpreter
 import sb_keras
 from benchmarks import output
 from recipes import data as data_sets
-from recipes.errors import exit_code
+from recipes.command import exit_code
 from recipes.run_directory import RunDirectory
-from tflite.calibrate import calibration_images
-from tflite.convert import convert, converter
+from tflite.export import convert, converter, sampled_pixels
 from tflite.interpreter import predict
 from tflite.latency import measure
 
@@ -51,9 +50,11 @@ def main(argv=None):
 
     run = RunDirectory.existing(args.run_dir)
     model, dataset = run.load_model(), data_sets.load(run.recipe.data)
-    calibration = calibration_images(dataset, run.recipe)
+    data = run.recipe.data
+    mean, std = np.array([data.mean, data.std], "float32")
+    calibration = (sampled_pixels(dataset, run.recipe) / np.float32(255) - mean) / std
     test = dataset.test.select(slice(args.images))
-    images = np.concatenate([x.numpy() for x, _ in data_sets.evaluation_batches(test, run.recipe.data, 250)])
+    images = np.concatenate([x.numpy() for x, _ in test.evaluation_batches(run.recipe.data, 250)])
     expected = model.predict(images, batch_size=250, verbose=0).argmax(-1)
 
     folded = sb_keras.fold(model)

@@ -10,7 +10,7 @@ import sys
 from benchmarks import output
 from benchmarks.alternate import alternate
 from benchmarks.networks import KINDS, NETWORKS, Network, sb_keras_step, step_products
-from recipes.errors import exit_code
+from recipes.command import exit_code
 
 BASE = NETWORKS[0]
 AXES = {

@@ -17,8 +17,8 @@ from benchmarks.networks import (
     step_products,
     stock_keras_model,
 )
-from recipes.classification import create_state
-from recipes.errors import exit_code
+from recipes.command import exit_code
+from recipes.tasks import TASKS
 
 # Operations that compute nothing on a tensor's elements: no pass over memory.
 FREE = {"Const", "ExpandDims", "Identity", "IdentityN", "NoOp", "Placeholder", "PreventGradient"}
@@ -56,7 +56,7 @@ def training_graph(model, network):
     import tensorflow as tf
 
     images, labels = images_and_labels(network)
-    create_state(model, CLASSES)
+    TASKS["classification"].create_state(model, CLASSES)
     step = tf.function(lambda x, y: model.train_step((x, y)))
     return step.get_concrete_function(
         tf.TensorSpec(images.shape, "float32"), tf.TensorSpec(labels.shape, "int64")

@@ -10,7 +10,7 @@ import sys
 from benchmarks import output
 from benchmarks.alternate import alternate
 from benchmarks.networks import IMPLEMENTATIONS, KINDS, NETWORKS
-from recipes.errors import exit_code
+from recipes.command import exit_code
 
 HEAD = (
     *("network", "kind", "implementation", "batch_size"),

@@ -1,10 +1,7 @@
-"""How the command-line programs end when the user's input is wrong."""
+"""What is wrong with what the user asked for, in one line: no traceback."""
 
-import csv
+import difflib
 import math
-import os
-import pathlib
-import sys
 
 
 class UserError(Exception):
@@ -15,27 +12,18 @@ class CannotWrite(UserError):
     """A file or directory cannot be written: the disk is full, or it is not ours."""
 
 
-def exit_code(main):
-    """Runs a program's `main`; what it returns, or 2 after a `UserError` and 130 after Ctrl-C."""
-    try:
-        code = main() or 0
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever reads our output, `head` for example, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
 def check_one_of(key, value, known):
     """Raises a `UserError` unless the value is one of the known ones."""
     if value not in known:
-        raise UserError(f"{key} must be one of {', '.join(known)}. Received: {value!r}")
+        hint = suggestion(value, known)
+        listed = ", ".join(known)
+        raise UserError(f"{key} must be one of {listed}. Received: {value!r}{'.' if hint else ''}{hint}")
+
+
+def suggestion(word, known):
+    """Asks, behind a space, "Did you mean …?" where a known word is like `word`; otherwise nothing."""
+    near = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def check_in_range(key, value, *, least=None, above=None, below=None):
@@ -54,39 +42,3 @@ def check_in_range(key, value, *, least=None, above=None, below=None):
     )
     if not inside:
         raise UserError(f"{key} must be {' and '.join(expected)}. Received: {value}")
-
-
-def check_new_file(path):
-    """Raises a `UserError` unless `path` is None or a file can be made there without losing another."""
-    if path is None:
-        return
-    if os.path.lexists(path):
-        raise UserError(f"{path} exists already, and is left as it is; choose another name")
-    if not pathlib.Path(path).parent.is_dir():
-        raise UserError(f"cannot write {path}: no such folder: {pathlib.Path(path).parent}")
-
-
-def check_outputs(csv=None, **pictures):
-    """Raises a `UserError` unless new files can be made at all of these paths; None stands for none.
-
-    Args:
-        csv: Path of a table.
-        **pictures: Paths of PNG files, by the option that names them: `plot=path` for `--plot`.
-    """
-    given = [path for path in (csv, *pictures.values()) if path is not None]
-    for path in given:
-        check_new_file(path)
-    for option, path in pictures.items():
-        if path is not None and not path.endswith(".png"):
-            raise UserError(f"--{option} takes a name that ends in .png. Received: {path}")
-    if len(set(map(os.path.abspath, given))) < len(given):
-        raise UserError(f"every file needs a name of its own. Received: {', '.join(given)}")
-
-
-def write_csv(path, head, rows):
-    """Writes a new CSV file; `check_new_file`, before the work, says whether that can be done."""
-    try:
-        with open(path, "x", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows((head, *rows))
-    except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {error.strerror}") from error

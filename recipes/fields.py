@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import inspect
+import re
 import types
 import typing
 
-from recipes.errors import UserError
+from recipes.errors import UserError, suggestion
 
 _NAMES = {
     int: "an integer",
@@ -26,25 +28,68 @@ def flat_items(node, prefix=""):
             yield key, value
 
 
-def replace(node, key, text):
-    """A copy of a dataclass in which the field `key` (dotted if nested) has the value that `text` spells.
+def documented_keys(node, prefix=""):
+    """Every dotted key of a nested dataclass: key, type, value as text, and the first sentence about it."""
+    hints, sentences = typing.get_type_hints(type(node)), _sentences(type(node))
+    for field in dataclasses.fields(node):
+        value, key = getattr(node, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            yield from documented_keys(value, f"{key}.")
+        else:
+            yield key, _described(hints[field.name], "comma-separated:"), _text(value), sentences[field.name]
+
+
+def _sentences(cls):
+    """What the docstring of a dataclass says of each field in its section `Attributes` or `Args`."""
+    lines = (inspect.getdoc(cls) or "").splitlines()
+    start = next(i for i, line in enumerate(lines) if line in ("Attributes:", "Args:"))
+    found, name = {}, ""
+    for line in lines[start + 1 :]:
+        if line and not line.startswith(" "):
+            break
+        if re.match(r" {4}\w", line):
+            name, _, line = line.strip().partition(": ")
+            found[name] = ""
+        found[name] = f"{found[name]} {line.strip()}".strip()
+    return {name: re.split(r"(?<=\.)\s", text)[0] for name, text in found.items()}
+
+
+def _text(value):
+    """A value as `--set` spells it."""
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value)) or "none given"
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
+
+
+def replace(node, texts):
+    """A copy of a dataclass with other values.
+
+    Args:
+        node: The dataclass.
+        texts: For some keys (dotted if nested) the text that spells the value.
 
     Raises:
-        UserError: If the key is unknown, or the value of a wrong type or out of range.
+        UserError: If a key is unknown, or a value of a wrong type or out of range.
     """
-    known = [known_key for known_key, _ in flat_items(node)]
-    if key not in known:
-        raise UserError(f"unknown key {key!r} in --set. Known keys: {', '.join(known)}")
-    return _replace(node, key.split("."), key, text)
+    known = [key for key, _ in flat_items(node)]
+    for key in texts:
+        if key not in known:
+            hint = suggestion(key, known)
+            listed = ", ".join(known)
+            raise UserError(f"unknown key {key!r} in --set. Known keys: {listed}{'.' if hint else ''}{hint}")
+    return _replaced(node, texts, "")
 
 
-def _replace(node, path, key, text):
-    hints = typing.get_type_hints(type(node))
-    if len(path) > 1:
-        value = _replace(getattr(node, path[0]), path[1:], key, text)
-    else:
-        value = _parse(hints[path[0]], text, key)
-    return _construct(lambda: dataclasses.replace(node, **{path[0]: value}), key)
+def _replaced(node, texts, prefix):
+    hints, values = typing.get_type_hints(type(node)), {}
+    for field in dataclasses.fields(node):
+        value, key = getattr(node, field.name), prefix + field.name
+        inner = {each: text for each, text in texts.items() if each.startswith(f"{key}.")}
+        if inner:
+            values[field.name] = _replaced(value, inner, f"{key}.")
+        elif key in texts:
+            values[field.name] = _parse(hints[field.name], texts[key], key)
+    return _construct(lambda: dataclasses.replace(node, **values), ", ".join(texts))
 
 
 def _parse(hint, text, key):
@@ -108,11 +153,11 @@ def _checked(hint, value, key):
     raise UserError(f"{key} must be {_described(hint)}. Received: {value!r}")
 
 
-def _described(hint):
+def _described(hint, a_list="a list, each item"):
     if isinstance(hint, types.UnionType):
         return " or ".join(map(_described, typing.get_args(hint)))
     if typing.get_origin(hint) is tuple:
-        return f"a list, each item {_described(typing.get_args(hint)[0])}"
+        return f"{a_list} {_described(typing.get_args(hint)[0])}"
     return _NAMES[hint]
 
 

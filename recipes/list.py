@@ -3,21 +3,19 @@
 python -m recipes.list [--csv FILE]
 """
 
-import argparse
 import dataclasses
 import sys
 
-from recipes.errors import check_new_file, exit_code, write_csv
+from recipes.command import Parser, exit_code
+from recipes.files import check_new_file, write_csv
 from recipes.paper import Result
 from recipes.registry import PAPER, RECIPES
 from sb_keras.table import format_table
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m recipes.list", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("--csv", metavar="FILE", help="also write the paper's results to a CSV file")
+    parser = Parser("recipes.list", __doc__)
+    parser.add_csv("the paper's results")
     args = parser.parse_args(argv)
     check_new_file(args.csv)
 

@@ -2,8 +2,8 @@
 
 import pathlib
 
-from recipes import cifar10, digits, imagenet, voc
-from recipes.errors import UserError
+from recipes.errors import UserError, suggestion
+from recipes.paper import cifar10, digits, imagenet, voc
 from recipes.recipe import Recipe
 
 DEFAULT = "digits-mobilenetv2-sb"
@@ -22,4 +22,6 @@ def find(name):
         return RECIPES[name]
     if pathlib.Path(name).suffix == ".json":
         return Recipe.read(name)
-    raise UserError(f"unknown recipe {name!r}. `python -m recipes.list` shows the names")
+    raise UserError(
+        f"unknown recipe {name!r}.{suggestion(name, RECIPES)} `python -m recipes.list` shows the names"
+    )

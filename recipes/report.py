@@ -5,22 +5,21 @@ python -m recipes.report DIR [DIR …] [--csv FILE] [--plot FILE.png]
 A run that is still going on is shown as far as it has come.
 """
 
-import argparse
 import os
 import sys
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
-import keras
 import numpy as np
 
 import sb_keras
-from recipes.errors import UserError, check_outputs, exit_code, write_csv
+from recipes.command import Parser, exit_code, progress, start_keras
+from recipes.errors import UserError
+from recipes.files import check_outputs, write_csv
 from recipes.recipe import Recipe
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory, load_model
 from recipes.tasks import task_of
-from sb_keras.layers import ShiftBalance
 from sb_keras.table import format_table
 
 
@@ -72,13 +71,16 @@ def read(path, label):
     Raises:
         UserError: If it is none, or a file in it is damaged.
     """
+    import keras  # takes seconds, with its backend
+
     run = RunDirectory.existing(path)
     recipe, result = run.recipe, run.result or {}
-    metric = task_of(recipe).METRIC
+    metric = task_of(recipe).metric
     checkpoint, done = (run.final_file, recipe.epochs) if result else run.latest_checkpoint()
     log = run.rows_until(done)
     trained = load_model(checkpoint) if checkpoint and checkpoint.is_file() else None
-    layers = [layer for layer in (trained.layers if trained else []) if isinstance(layer, ShiftBalance)]
+    shift_balance = sb_keras.layers.ShiftBalance
+    layers = [layer for layer in (trained.layers if trained else []) if isinstance(layer, shift_balance)]
     lambdas = [float(np.mean(np.abs(keras.ops.convert_to_numpy(layer.lambda_)))) for layer in layers]
     model = trained or (_untrained(recipe, len(result["classes"])) if result else None)
     total: Any = sb_keras.profile(model).total if model else None
@@ -150,14 +152,11 @@ def table(runs):
 
 def plot(runs, path):
     """Draws curves, test accuracy against parameters and multiply-adds, and λ by layer, as a PNG file."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from recipes.plots import color_map, new_figure, save
 
     metric = runs[0].metric.replace("_", " ")
-    colors = plt.get_cmap("tab20" if len(runs) > 10 else "tab10")
-    figure, axes = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
+    colors = color_map(len(runs))
+    figure, axes = new_figure(2, 2, (12, 9))
     curves, sizes, costs, lambdas = axes.flat
     for index, run in enumerate(runs):
         style = {"color": colors(index % colors.N), "label": run.row.run}
@@ -175,37 +174,28 @@ def plot(runs, path):
     costs.set(xlabel="multiply-adds of an image / million", ylabel=f"test {metric} / %")
     lambdas.set(xlabel="SB layer, from the input to the output", ylabel="mean |λ| (dashed: initial)")
     for each in axes.flat:
-        each.grid(alpha=0.3)
-        each.spines[["top", "right"]].set_visible(False)
         if not each.lines:  # no run has any λ, or has come so far
             each.set_axis_off()
     figure.legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, path)
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m recipes.report", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = Parser("recipes.report", __doc__)
     parser.add_argument("run_dirs", metavar="DIR", nargs="+", help="run directories that recipes.train wrote")
-    parser.add_argument("--csv", metavar="FILE", help="also write the table to a CSV file")
-    parser.add_argument("--plot", metavar="FILE.png", help="also draw them")
+    parser.add_csv("the table")
+    parser.add_plot("them")
     args = parser.parse_args(argv)
     check_outputs(args.csv, plot=args.plot)
     paths = list(dict.fromkeys(map(os.path.abspath, args.run_dirs)))
-    tasks = {path: task_of(RunDirectory.existing(path).recipe).METRIC for path in paths}
+    tasks = {path: task_of(RunDirectory.existing(path).recipe).metric for path in paths}
     if len(set(tasks.values())) > 1:
         kinds = ", ".join(f"{path}: {metric}" for path, metric in tasks.items())
         raise UserError(f"classifiers and detectors cannot be compared ({kinds})")
 
-    runs = []
-    for path, label in zip(paths, labels(paths), strict=True):
-        if sys.stderr.isatty():
-            print(f"\rreading {len(runs) + 1} of {len(paths)}", end="", file=sys.stderr, flush=True)
-        runs.append(read(path, label))
-    if sys.stderr.isatty():
-        print("\r", end="", file=sys.stderr)
+    start_keras()
+    labelled = list(zip(paths, labels(paths), strict=True))
+    runs = [read(path, label) for path, label in progress(labelled, unit="run")]
     print(table(runs))
     if args.csv:
         write_csv(args.csv, [field.name for field in fields(Row)], [astuple(run.row) for run in runs])

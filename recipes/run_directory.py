@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import errno
 import json
 import os
 import pathlib
@@ -11,13 +10,16 @@ import zipfile
 import zlib
 from typing import Any
 
-import keras
-
 from recipes.errors import CannotWrite, UserError
+from recipes.files import is_temporary, replacing, write_text
 from recipes.recipe import Recipe
 
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
+
 KEPT_CHECKPOINTS = 2
-_TEMPORARY = "tmp-"
 
 
 class RunDirectory:
@@ -67,7 +69,7 @@ class RunDirectory:
                 raise UserError(f"{self.path} belongs to another recipe: {listed}")
         elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is not a directory; choose another --run-dir")
-        elif self.path.is_dir() and any(not _is_temporary(path) for path in self.path.iterdir()):
+        elif self.path.is_dir() and any(not is_temporary(path) for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and has no recipe.json; choose another --run-dir")
 
     def claim(self, recipe):
@@ -86,7 +88,38 @@ class RunDirectory:
         if not os.access(self.path, os.W_OK):
             raise CannotWrite(f"cannot write to {self.path}: it is read-only")
         if not self._recipe_file.is_file():
-            self._write_text(self._recipe_file, recipe.to_json())
+            write_text(recipe.to_json(), self._recipe_file)
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Keeps other processes out of the directory, which must exist, as long as the block lasts.
+
+        Raises:
+            UserError: If another process trains into the directory.
+        """
+        if fcntl is None:
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"another process is training into {self.path}; wait for it, or choose another --run-dir"
+                ) from error
+            except OSError:  # a file system without locks
+                pass
+            yield
+        finally:
+            os.close(descriptor)
+
+    def check_untrained(self):
+        """Raises a `UserError` if there is a checkpoint."""
+        if self._checkpoint_files():
+            raise UserError(
+                f"another process has trained into {self.path} meanwhile; start again to go on with it"
+            )
 
     @property
     def recipe(self):
@@ -109,7 +142,7 @@ class RunDirectory:
         return result
 
     def write_result(self, result):
-        self._write_text(self.result_file, json.dumps(result, indent=2) + "\n")
+        write_text(json.dumps(result, indent=2) + "\n", self.result_file)
 
     @property
     def log(self):
@@ -178,17 +211,17 @@ class RunDirectory:
         Raises:
             UserError: If the training has not come that far.
         """
+        return load_model(self.model_file(which))
+
+    def model_file(self, which="final"):
+        """Path of the trained model; as `load_model`."""
         path = {"final": self.final_file, "best": self.best_file}[which]
         if not path.is_file():
             raise UserError(
                 f"{self.path} has no {path.name}: its training is unfinished. `python -m recipes.train "
                 f"{self._recipe_file} --run-dir {self.path}` goes on with it"
             )
-        return load_model(path)
-
-    def _write_text(self, path, text):
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        return path
 
 
 def load_model(path) -> Any:  # Keras declares None and other things beside the model
@@ -199,42 +232,16 @@ def load_model(path) -> Any:  # Keras declares None and other things beside the 
     """
     if not is_whole(path):
         raise UserError(f"{path} is damaged, or not a .keras file")
+    import keras  # takes seconds, with its backend
+
+    import sb_keras  # noqa: F401 (its layers are known to Keras then)
+
     try:
         return keras.saving.load_model(path)
     except Exception as error:  # whatever a stranger's file makes Keras, h5py and the layers raise
         # Keras puts the cause behind a page of configuration, and another behind it.
         reason = str(error).rpartition("Exception encountered: ")[2].strip().partition("\n")[0]
         raise UserError(f"{path} cannot be loaded ({type(error).__name__}: {reason[:300]})") from error
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """The temporary path of a file to write, which takes its place at the end if all went well.
-
-    Raises:
-        CannotWrite: If it cannot be written; `path` is as it was then.
-    """
-    temporary = path.with_name(_TEMPORARY + path.name)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()  # what there is of it takes room on a full disk
-        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def full_disk_reported(directory):
-    """Turns the error of a library that cannot write into `directory` into a `CannotWrite`."""
-    try:
-        yield
-    except Exception as error:  # TensorFlow has its own for its event files
-        reasons = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO))
-        reason = next((reason for reason in reasons if reason in str(error)), None)
-        if reason is None or isinstance(error, UserError):
-            raise
-        raise CannotWrite(f"cannot write to {directory}: {reason}") from error
 
 
 def is_whole(path):
@@ -249,7 +256,3 @@ def is_whole(path):
 
 def _epoch(checkpoint):
     return int(checkpoint.stem.removeprefix("epoch-"))
-
-
-def _is_temporary(path):
-    return path.name.startswith(_TEMPORARY)

@@ -5,31 +5,25 @@
 For a detector: the objects' boxes, and in dots the anchors that are to find them.
 """
 
-import argparse
 import dataclasses
 import sys
 
-import keras
 import numpy as np
 
 from recipes import registry
-from recipes.data import to_pixels
-from recipes.drawing import sheet
-from recipes.errors import check_in_range, check_outputs, exit_code
+from recipes.command import Parser, exit_code, start_keras
+from recipes.data import load, to_pixels
+from recipes.data.catalog import check
+from recipes.errors import check_in_range
+from recipes.fields import documented_keys
+from recipes.files import check_outputs
 from recipes.tasks import task_of
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m recipes.show", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument(
-        "recipe",
-        nargs="?",
-        default=registry.DEFAULT,
-        help="a name that `python -m recipes.list` shows, or a recipe's JSON file (default: %(default)s)",
-    )
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="changes the recipe")
+    parser = Parser("recipes.show", __doc__)
+    parser.add_recipe(registry.DEFAULT)
+    parser.add_set(documented_keys(registry.RECIPES[registry.DEFAULT]))
     parser.add_argument("--out", metavar="FILE.png", required=True, help="the picture to write")
     parser.add_argument("--pictures", type=int, default=12, metavar="N", help="default: %(default)s")
     args = parser.parse_args(argv)
@@ -37,22 +31,27 @@ def main(argv=None):
     check_outputs(out=args.out)
 
     recipe = registry.find(args.recipe).override(args.set)
-    task = task_of(recipe)
-    dataset = task.load(recipe.data)
+    check(recipe.data)
+    start_keras()
+    from recipes.plots import draw_sheet
+
+    task, dataset = task_of(recipe), load(recipe.data)
     batch_size = min(recipe.batch_size, len(dataset.train))  # a sheet may be of less than a batch
     recipe = dataclasses.replace(recipe, batch_size=batch_size, steps_per_epoch=None, steps_per_execution=1)
-    images, targets = _first(task.training_batches(dataset.train, recipe), args.pictures)
+    images, targets = _first(dataset.train.training_batches(recipe), args.pictures)
 
     def draw(axes, number):
         task.draw_target(axes, targets[number], dataset.classes)
 
     pixels = to_pixels(images, recipe.data.mean, recipe.data.std)
-    sheet(pixels, draw, f"{recipe.name}: what the network is trained with", args.out)
+    draw_sheet(pixels, draw, f"{recipe.name}: what the network is trained with", args.out)
     print(f"{args.out}: {len(images)} training pictures of {recipe.name}")
 
 
 def _first(batches, count):
     """The first images, and a list with the target of each."""
+    import keras
+
     images, targets = [], []
     for batch in batches:
         batch, batch_targets = keras.tree.map_structure(keras.ops.convert_to_numpy, batch)

@@ -6,7 +6,6 @@ Needs ai-edge-litert, numpy and pillow only, neither TensorFlow nor Keras: for a
 Class names and normalization are read from the file.
 """
 
-import argparse
 import pathlib
 import sys
 import warnings
@@ -17,7 +16,8 @@ from PIL import Image, ImageOps
 if not __package__:  # run as `python tflite/classify.py`: imports start at the root of the checkout
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from recipes.errors import UserError, check_in_range, exit_code
+from recipes.command import Parser, exit_code
+from recipes.errors import UserError, check_in_range
 from tflite.interpreter import open_interpreter, predict
 from tflite.metadata import read_metadata
 
@@ -112,9 +112,7 @@ def _sizes(interpreter, model):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m tflite.classify", description="Says what a picture shows, with a .tflite file."
-    )
+    parser = Parser("tflite.classify", __doc__)
     parser.add_argument("image", metavar="IMAGE", help="a picture: JPEG, PNG, …")
     parser.add_argument("--model", metavar="FILE.tflite", required=True, help="what tflite.convert wrote")
     parser.add_argument(

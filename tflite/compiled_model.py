@@ -17,7 +17,7 @@ from pathlib import Path
 import ai_edge_litert
 import numpy as np
 
-from tflite.latency import InputError
+from recipes.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ProfiledModel:
         inputs: What to feed: a value for the index of each input tensor.
 
     Raises:
-        InputError: The runtime cannot run it.
+        UserError: The runtime cannot run it.
 
     Example:
         >>> with ProfiledModel(Path("sb.tflite"), 1, {0: image}) as model:
@@ -97,7 +97,7 @@ class ProfiledModel:
 
     def _operators(self, events):
         if any(event.type not in _EVENT_TYPES for event in events):  # reading the names would crash
-            raise InputError(f"{self._path}: expected events as ai-edge-litert 2.3 has them, received others")
+            raise UserError(f"{self._path}: expected events as ai-edge-litert 2.3 has them, received others")
         return [
             Event(event.tag.decode(), event.index if event.type == _OPERATOR else None, event.elapsed_us)
             for event in events
@@ -166,7 +166,7 @@ class ProfiledModel:
         size_bytes = c_size_t()
         self._call("LiteRtGetTensorBufferPackedSize", buffer, byref(size_bytes))
         if size_bytes.value != value.nbytes:
-            raise InputError(
+            raise UserError(
                 f"{self._path}: expected an input of {size_bytes.value} bytes, received {value.nbytes}"
             )
         address = c_void_p()
@@ -185,7 +185,7 @@ class ProfiledModel:
     def _call(self, function, *arguments):
         status = getattr(self._library, function)(*arguments)
         if status:
-            raise InputError(
+            raise UserError(
                 f"{self._path}: expected a model that LiteRT can profile, "
                 f"received error {status} of {function}"
             )
@@ -230,5 +230,5 @@ def _library():
     folder = Path(next(iter(ai_edge_litert.__path__)))
     files = sorted(folder.glob("libLiteRt.*"))
     if not files:
-        raise InputError(f"expected the library libLiteRt in {folder}, received a LiteRT without it")
+        raise UserError(f"expected the library libLiteRt in {folder}, received a LiteRT without it")
     return ctypes.CDLL(str(files[0]))

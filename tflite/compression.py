@@ -13,7 +13,8 @@ import tensorflow as tf
 import sb_keras
 from recipes.errors import UserError
 from recipes.recipe import Compression
-from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
+from sb_keras.graph import inner_layers, operation_of
+from sb_keras.layers import DynamicConv
 from sb_keras.tf_keras_bridge import to_tf_keras
 from tflite.tfmot import tf_keras, tfmot
 
@@ -23,7 +24,7 @@ BATCH_SIZE = 32  # of images that come without batches
 _PRUNED = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
 
 
-def pruned(model, batches, compression=DEFAULTS, progress=None):
+def prune(model, batches, compression=DEFAULTS, progress=None):
     """Sets the smallest weights of every convolution and dense layer to zero, while the others adapt.
 
     The share of zeros grows from 0 to `compression.sparsity` over the first half of the steps (Zhu and
@@ -47,7 +48,7 @@ def pruned(model, batches, compression=DEFAULTS, progress=None):
 
     ```python
     model = sb_keras.CifarMobileNetV2(width_multiplier=0.35, attention="sb")
-    content = tflite.convert.convert(pruned(model, images), "int8", images)
+    content = tflite.convert.convert(prune(model, images), "int8", images)
     ```
     """
     folded = _folded(model)
@@ -62,26 +63,26 @@ def pruned(model, batches, compression=DEFAULTS, progress=None):
         frequency=frequency,
     )
 
-    def prune(layer):
+    def pruned(layer):
         return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
 
-    wrapped = _wrapped(folded, prune)
+    wrapped = _wrapped(folded, pruned)
     callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
     _fit(wrapped, teacher, batches, steps, compression.learning_rate, progress, callbacks)
     return _with_weights(folded, tfmot.sparsity.keras.strip_pruning(wrapped))
 
 
-def clustered(model, batches, compression=DEFAULTS, progress=None):
+def cluster(model, batches, compression=DEFAULTS, progress=None):
     """Leaves every convolution and dense layer `compression.clusters` different weights, which adapt.
 
     Layers with no more weights than that stay as they are, and so do depthwise kernels. Arguments, result
-    and errors are those of `pruned`.
+    and errors are those of `prune`.
     """
     folded = _folded(model)
     teacher = _rebuilt(folded)
     batches, steps = _prepared(batches, compression)
 
-    def cluster(layer):
+    def clustered(layer):
         if math.prod(layer.kernel.shape) <= compression.clusters:
             return layer
         return tfmot.clustering.keras.cluster_weights(
@@ -90,7 +91,7 @@ def clustered(model, batches, compression=DEFAULTS, progress=None):
             cluster_centroids_init=tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS,
         )
 
-    wrapped = _wrapped(folded, cluster)
+    wrapped = _wrapped(folded, clustered)
     _fit(wrapped, teacher, batches, steps, compression.learning_rate, progress)
     return _with_weights(folded, tfmot.clustering.keras.strip_clustering(wrapped))
 
@@ -103,10 +104,10 @@ def quantization_aware(
     Kernels have a scale a channel, activations a scale and a zero point a tensor, input and output too.
 
     Args:
-        model: As for `pruned`, with one input of known size.
-        batches: As for `pruned`; the ranges of the activations are first taken from some of them.
-        compression: As for `pruned`.
-        progress: As for `pruned`.
+        model: As for `prune`, with one input of known size.
+        batches: As for `prune`; the ranges of the activations are first taken from some of them.
+        compression: As for `prune`.
+        progress: As for `prune`.
         input_range: Lowest and highest value of an image, if known; otherwise that of some batches.
         output_names: Names of the outputs in the file's signature, `serving_default`; by default those
             of the model's.
@@ -115,7 +116,7 @@ def quantization_aware(
         The bytes of the .tflite file.
 
     Raises:
-        UserError: As `pruned`.
+        UserError: As `prune`.
     """
     from tflite.fake_quantization import emulate_integers, to_integers
 
@@ -124,7 +125,7 @@ def quantization_aware(
     batches, steps = _prepared(batches, compression)
     emulating = emulate_integers(folded, batches, input_range)
     _fit(emulating, teacher, batches, steps, compression.learning_rate, progress)
-    names = output_names or [tensor._keras_history.operation.name for tensor in model.outputs]
+    names = output_names or [operation_of(tensor).name for tensor in model.outputs]
     return to_integers(emulating, model.inputs[0].name, names)
 
 
@@ -144,8 +145,8 @@ def _prepared(batches, compression):
 
 def _folded(model):
     folded = sb_keras.fold(model)
-    for layer in folded._flatten_layers(include_self=False):
-        if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D):
+    for layer in inner_layers(folded):
+        if isinstance(layer, DynamicConv):
             raise UserError(
                 f"layer '{layer.name}' is a dynamic convolution: it computes its kernel for every image, and "
                 "has no fixed one to prune, cluster or round in training"
@@ -191,7 +192,7 @@ def _fit(student, teacher, batches, steps, learning_rate, progress=None, callbac
 
 def _loss(output):
     """Cross-entropy where the output is a probability, otherwise the mean squared error."""
-    layer = output._keras_history.layer
+    layer = operation_of(output)
     activation = getattr(layer, "activation", None)
     if isinstance(layer, tf_keras.layers.Softmax) or activation is tf_keras.activations.softmax:
         return tf_keras.losses.CategoricalCrossentropy()
@@ -202,7 +203,7 @@ def _loss(output):
 
 def _with_weights(folded, tf_keras_model):
     """Gives a folded model the weights of the same network in tf_keras."""
-    layers = {layer.name: layer for layer in folded._flatten_layers(include_self=False)}
+    layers = {layer.name: layer for layer in inner_layers(folded)}
     for layer in tf_keras_model.layers:
         layers[layer.name].set_weights(layer.get_weights())
     return folded

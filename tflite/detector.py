@@ -6,19 +6,15 @@ its object-detection tools, MediaPipe and LiteRT have built in. It goes behind a
 already, and works in floats: logits and offsets keep scales of their own until there.
 """
 
-import sys
+import itertools
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
-from recipes import detection_report
-from recipes.data import to_pixels
-from recipes.detection import find as find_by_keras
-from recipes.detection_data import evaluation_batches
 from sb_keras.detection import ssdlite_anchors
 from sb_keras.detection.boxes import VARIANCES
-from tflite import model_file
+from sb_keras.graph import operation_of
 from tflite.interpreter import quantized
 from tflite.metadata import DETECTION_OUTPUTS
 
@@ -39,22 +35,19 @@ OPTIONS = {  # those of `sb_keras.detection.detect`
 
 def is_detector(model):
     """Whether a Keras model has the outputs of `sb_keras.SSDLite`."""
-    return {tensor._keras_history.operation.name for tensor in model.outputs} == {"classes", "boxes"}
+    return {operation_of(tensor).name for tensor in model.outputs} == {"classes", "boxes"}
 
 
-def add_detection(content):
+def add_detection(model):
     """Puts softmax, decoding and suppression behind a network.
 
-    Args:
-        content: The bytes of a .tflite model with the outputs `classes`, logits (1, anchors, classes + 1),
-            and `boxes`, offsets (1, anchors, 4), in floats or integers.
+    The outputs become those of TFLite's detectors: boxes (1, 100, 4) as ymin, xmin, ymax and xmax relative to
+    the image, classes from 0 (1, 100), scores (1, 100), and their number (1,), in floats.
 
-    Returns:
-        The bytes of the model with the outputs of TFLite's detectors: boxes (1, 100, 4) as ymin, xmin, ymax
-        and xmax relative to the image, classes from 0 (1, 100), scores (1, 100), and their number (1,), in
-        floats.
+    Args:
+        model: The `ModelT` of a file with the outputs `classes`, logits (1, anchors, classes + 1), and
+            `boxes`, offsets (1, anchors, 4), in floats or integers. It is changed.
     """
-    model = model_file.read(content)
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     ends = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
 
@@ -127,72 +120,30 @@ def add_detection(content):
     signature.outputs = [
         schema.TensorMapT(name.encode(), index) for name, index in zip(DETECTION_OUTPUTS, found, strict=True)
     ]
-    return model_file.write(model)
 
 
-def find(interpreter, batches, progress=0):
+def run_detector(interpreter, batches):
     """What a detector's file finds.
 
     Args:
         interpreter: An interpreter of such a file.
         batches: Batches of images as the file takes them, floats (n, 300, 300, 3).
-        progress: How many pictures to count them against on standard error; 0 for not counting.
 
     Returns:
         For every picture `boxes_yxyx`, cut off at its border, `classes` and `scores`.
     """
     (source,), found = interpreter.get_input_details(), []
     targets = [tensor["index"] for tensor in interpreter.get_output_details()]
-    for images in batches:
-        for image in images:
-            interpreter.set_tensor(source["index"], quantized(image[None], source))
-            interpreter.invoke()
-            boxes, classes, scores, count = (interpreter.get_tensor(target)[0] for target in targets)
-            count = int(count)
-            found.append(
-                {
-                    "boxes_yxyx": np.clip(boxes[:count], 0, 1),
-                    "classes": classes[:count].astype("int32"),
-                    "scores": scores[:count],
-                }
-            )
-            if progress:
-                end = "\n" if len(found) == progress else ""
-                print(f"\r{len(found)} of {progress} pictures", end=end, file=sys.stderr, flush=True)
+    for image in itertools.chain.from_iterable(batches):
+        interpreter.set_tensor(source["index"], quantized(image[None], source))
+        interpreter.invoke()
+        boxes, classes, scores, count = (interpreter.get_tensor(target)[0] for target in targets)
+        count = int(count)
+        found.append(
+            {
+                "boxes_yxyx": np.clip(boxes[:count], 0, 1),
+                "classes": classes[:count].astype("int32"),
+                "scores": scores[:count],
+            }
+        )
     return found
-
-
-def average_precisions(models, interpreter, inputs, split, recipe, progress=False):
-    """Mean average precision (VOC2007's), in percent, of Keras models and of a file on the same pictures.
-
-    Args:
-        models: Detectors by name.
-        interpreter: An interpreter of the file.
-        inputs: A function from normalized images to those that the file takes.
-        split: The pictures.
-        recipe: Their recipe.
-        progress: Whether to count them on standard error.
-
-    Returns:
-        A dictionary, with `"TFLite"` for the file.
-    """
-    found = {name: [] for name in models}
-    for name, model in models.items():
-        for _, _, detections in find_by_keras(model, split, recipe):
-            found[name] += detections
-    batches = (
-        inputs(images.numpy()) for images, _ in evaluation_batches(split, recipe.data, recipe.batch_size)
-    )
-    found["TFLite"] = find(interpreter, batches, len(split) if progress else 0)
-    return {name: mean_average_precision(split, each) for name, each in found.items()}
-
-
-def mean_average_precision(split, found):
-    """VOC2007's, in percent."""
-    eleven_point, _ = detection_report.metrics_of(split, found, 1 + int(split.labels.max()))
-    return 100 * eleven_point.mean()
-
-
-def pixels_of(data):
-    """What makes pixels of normalized images, for files that take pixels."""
-    return lambda images: to_pixels(images, data.mean, data.std)

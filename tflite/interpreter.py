@@ -1,7 +1,6 @@
 """A .tflite file as a function from float images to float outputs, whatever its tensors hold."""
 
 import pathlib
-import sys
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -25,27 +24,23 @@ def open_interpreter(path, threads=1):
     return interpreter
 
 
-def predict(interpreter, images, progress=False):
+def predict(interpreter, images):
     """Runs images one by one.
 
     Args:
         interpreter: An interpreter with one input and one output, of float32 or of quantized integers.
-        images: Float array (n, height, width, channels), preprocessed as for training.
-        progress: Whether to count the images on standard error.
+        images: Floats as the file takes them: (n, height, width, channels), or an iterable of (height, width,
+            channels).
 
     Returns:
         A float array (n, classes).
     """
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
     outputs = []
-    for count, image in enumerate(images, 1):
+    for image in images:
         interpreter.set_tensor(source["index"], quantized(image[None], source))
         interpreter.invoke()
         outputs.append(dequantized(interpreter.get_tensor(target["index"])[0], target))
-        if progress and (count % 100 == 0 or count == len(images)):
-            print(f"\r{count}/{len(images)}", end="", file=sys.stderr)
-    if progress:
-        print(file=sys.stderr)
     return np.stack(outputs)
 
 

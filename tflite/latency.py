@@ -14,11 +14,8 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from recipes.errors import UserError
 from tflite.delegation import Delegation, find_delegation
-
-
-class InputError(ValueError):
-    """What the user asked for cannot be measured; the message names what was expected and received."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def measure(
         A row for each thread count and file, in the order given.
 
     Raises:
-        InputError: A count is too small, or a file is missing, is no TFLite model, or cannot run in LiteRT on
+        UserError: A count is too small, or a file is missing, is no TFLite model, or cannot run in LiteRT on
             random input. All of it is checked before anything is timed.
 
     Example:
@@ -118,19 +115,19 @@ def load(path: Path, threads: int, seed: int) -> Interpreter:
     becomes 1.
 
     Raises:
-        InputError: LiteRT cannot run it, or an input's shape or type leaves open what to feed.
+        UserError: LiteRT cannot run it, or an input's shape or type leaves open what to feed.
     """
     try:
         interpreter = Interpreter(str(path), num_threads=threads)
     except (ValueError, RuntimeError) as error:
-        raise InputError(
+        raise UserError(
             f"{path}: expected a model that LiteRT loads, received: {_one_line(error)}"
         ) from error
     inputs = interpreter.get_input_details()
     for tensor in inputs:
         if -1 in tensor["shape_signature"][1:]:
             shape = ", ".join("?" if size == -1 else str(size) for size in tensor["shape_signature"])
-            raise InputError(
+            raise UserError(
                 f"{path}: expected inputs of known size (only the batch may be unknown), "
                 f"received {tensor['name']!r} of shape ({shape}); convert it with a fixed input shape"
             )
@@ -141,9 +138,7 @@ def load(path: Path, threads: int, seed: int) -> Interpreter:
             interpreter.set_tensor(tensor["index"], _random_values(tensor, path, generator))
         interpreter.invoke()
     except RuntimeError as error:
-        raise InputError(
-            f"{path}: expected a model that LiteRT runs, received: {_one_line(error)}"
-        ) from error
+        raise UserError(f"{path}: expected a model that LiteRT runs, received: {_one_line(error)}") from error
     return interpreter
 
 
@@ -216,25 +211,25 @@ def distinct_labels(paths: Sequence[Path]) -> list[str]:
 
 def _check_counts(paths: Sequence, threads: Sequence[int], runs: int, warmup: int, seed: int) -> None:
     if not paths:
-        raise InputError("files: expected at least one, received none")
+        raise UserError("files: expected at least one, received none")
     if not threads or min(threads) < 1 or len(set(threads)) < len(threads):
-        raise InputError(f"threads: expected different counts of at least 1, received {_listed(threads)}")
+        raise UserError(f"threads: expected different counts of at least 1, received {_listed(threads)}")
     if runs < 1:
-        raise InputError(f"runs: expected at least 1, received {runs}")
+        raise UserError(f"runs: expected at least 1, received {runs}")
     if warmup < 0:
-        raise InputError(f"warmup: expected at least 0, received {warmup}")
+        raise UserError(f"warmup: expected at least 0, received {warmup}")
     if seed < 0:
-        raise InputError(f"seed: expected at least 0, received {seed}")
+        raise UserError(f"seed: expected at least 0, received {seed}")
 
 
 def _check_is_tflite(path: Path) -> None:
     if not path.is_file():
         received = "a directory" if path.is_dir() else "nothing there"
-        raise InputError(f"{path}: expected a .tflite file, received {received}")
+        raise UserError(f"{path}: expected a .tflite file, received {received}")
     with path.open("rb") as file:
         start = file.read(8)
     if start[4:] != b"TFL3":
-        raise InputError(f"{path}: expected a TFLite model (b'TFL3' at byte 4), received {start[4:]!r}")
+        raise UserError(f"{path}: expected a TFLite model (b'TFL3' at byte 4), received {start[4:]!r}")
 
 
 def _random_values(tensor: dict, path: Path, generator: np.random.Generator) -> np.ndarray:
@@ -246,7 +241,7 @@ def _random_values(tensor: dict, path: Path, generator: np.random.Generator) -> 
         return generator.integers(limits.min, limits.max, size=shape, dtype=dtype, endpoint=True)
     if dtype.kind == "b":
         return generator.integers(0, 2, size=shape).astype(dtype)
-    raise InputError(f"{path}: expected inputs of numbers, received {tensor['name']!r} of type {dtype.name}")
+    raise UserError(f"{path}: expected inputs of numbers, received {tensor['name']!r} of type {dtype.name}")
 
 
 def _listed(values: Sequence) -> str:

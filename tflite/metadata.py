@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from flatbuffers.number_types import Float32Flags, Uint8Flags, UOffsetTFlags
+from flatbuffers.number_types import UOffsetTFlags
 from flatbuffers.table import Table
 
 from recipes.errors import UserError
 from tflite import model_file
+from tflite.metadata_table import child, children, number, numbers, text, write_tree
 
 # The outputs of `tflite.detector`, named as in TensorFlow's object-detection models.
 DETECTION_OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
@@ -29,25 +30,6 @@ RECIPE_FILE = "recipe.json"
 
 _IDENTIFIER = b"M001"
 _ENTRY = b"TFLITE_METADATA"
-# The number of each field in its table, from the schema; the same names have the same number in all of them.
-_SLOTS = {
-    **{"name": 0, "description": 1},  # ModelMetadata, TensorMetadata, AssociatedFile
-    **{"version": 2, "subgraph_metadata": 3, "author": 4, "license": 5},  # ModelMetadata
-    **{"associated_files": 6, "min_parser_version": 7},  # ModelMetadata; the first in TensorMetadata too
-    **{
-        "input_tensor_metadata": 2,
-        "output_tensor_metadata": 3,
-        "output_tensor_groups": 8,
-    },  # SubGraphMetadata
-    **{"tensor_names": 1},  # TensorGroup
-    **{"content": 3, "process_units": 4},  # TensorMetadata
-    **{"content_properties_type": 0, "content_properties": 1},  # Content
-    **{"color_space": 0},  # ImageProperties
-    **{"index": 0, "box_type": 1},  # BoundingBoxProperties
-    **{"options_type": 0, "options": 1},  # ProcessUnit
-    **{"mean": 0, "std": 1},  # NormalizationOptions
-    **{"type": 2},  # AssociatedFile
-}
 _IMAGE_PROPERTIES, _RGB, _NORMALIZATION = 2, 1, 1
 _BOUNDING_BOX_PROPERTIES, _BOUNDARIES = 3, 1
 _DESCRIPTIONS, _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 1, 2, 3
@@ -129,7 +111,7 @@ def add_metadata(content, metadata):
     (graph,) = model.subgraphs
     description = flatbuffers.Builder()
     tree = _describe(metadata, [graph.tensors[output] for output in graph.outputs])
-    description.Finish(_write(description, tree), _IDENTIFIER)
+    description.Finish(write_tree(description, tree), _IDENTIFIER)
     model.metadata = [*(model.metadata or ()), schema.MetadataT(_ENTRY, len(model.buffers))]
     model.buffers.append(schema.BufferT(np.frombuffer(description.Output(), np.uint8)))
 
@@ -233,28 +215,6 @@ def _detection(file, labels):
     return {"output_tensor_metadata": tensors, "output_tensor_groups": [group]}
 
 
-def _write(builder, value):
-    """Writes what `_describe` returns, what it holds first, and returns its offset."""
-    if isinstance(value, str):
-        return builder.CreateString(value)
-    if isinstance(value, np.ndarray):
-        return builder.CreateNumpyVector(value)
-    if isinstance(value, list):
-        offsets = [_write(builder, each) for each in value]
-        builder.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            builder.PrependUOffsetTRelative(offset)
-        return builder.EndVector()
-    fields = {name: x if isinstance(x, int) else _write(builder, x) for name, x in value.items()}
-    builder.StartObject(1 + max(_SLOTS[name] for name in fields))
-    for name, x in fields.items():
-        if isinstance(value[name], int):
-            builder.PrependUint8Slot(_SLOTS[name], x, 0)
-        else:
-            builder.PrependUOffsetTRelativeSlot(_SLOTS[name], x, 0)
-    return builder.EndObject()
-
-
 def _find(content):
     """The metadata in a model, as a flatbuffer table; None if there are none."""
     model = schema.Model.GetRootAs(content)
@@ -267,24 +227,24 @@ def _find(content):
 
 
 def _parse(root, archive):
-    graph = _tables(root, "subgraph_metadata")[0]
-    image = _tables(graph, "input_tensor_metadata")[0]
+    graph = children(root, "subgraph_metadata")[0]
+    image = children(graph, "input_tensor_metadata")[0]
     units = [
-        unit for unit in _tables(image, "process_units") if _number(unit, "options_type") == _NORMALIZATION
+        unit for unit in children(image, "process_units") if number(unit, "options_type") == _NORMALIZATION
     ]
-    normalization = _table(units[0], "options") if units else None
+    normalization = child(units[0], "options") if units else None
     labels = [
-        archive.read(_text(file, "name")).decode().splitlines()
-        for output in _tables(graph, "output_tensor_metadata")
-        for file in _tables(output, "associated_files")
-        if _number(file, "type") in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS)
+        archive.read(text(file, "name")).decode().splitlines()
+        for output in children(graph, "output_tensor_metadata")
+        for file in children(output, "associated_files")
+        if number(file, "type") in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS)
     ]
     return Metadata(
-        name=_text(root, "name"),
-        description=_text(root, "description"),
-        version=_text(root, "version"),
-        author=_text(root, "author"),
-        license=_text(root, "license"),
+        name=text(root, "name"),
+        description=text(root, "description"),
+        version=text(root, "version"),
+        author=text(root, "author"),
+        license=text(root, "license"),
         labels=tuple(labels[0]) if labels else None,
         mean=_channels(normalization, "mean") if normalization else None,
         std=_channels(normalization, "std") if normalization else None,
@@ -294,32 +254,6 @@ def _parse(root, archive):
 
 def _channels(normalization, field):
     """Mean or standard deviation of each channel, of pixels in [0, 1], to float32's seven digits."""
-    values = normalization.GetVectorAsNumpy(Float32Flags, _position(normalization, field)).tolist()
+    values = numbers(normalization, field)
     red, green, blue = values if len(values) > 1 else 3 * values
     return tuple(float(f"{value / 255:.7g}") for value in (red, green, blue))
-
-
-def _position(table, field):
-    """Where the table has the field; 0 if it has none."""
-    return table.Offset(4 + 2 * _SLOTS[field])
-
-
-def _number(table, field):
-    return table.GetSlot(4 + 2 * _SLOTS[field], 0, Uint8Flags)
-
-
-def _text(table, field):
-    position = _position(table, field)
-    return table.String(table.Pos + position).decode() if position else ""
-
-
-def _table(table, field):
-    return Table(table.Bytes, table.Indirect(table.Pos + _position(table, field)))
-
-
-def _tables(table, field):
-    position = _position(table, field)
-    if not position:
-        return []
-    start = table.Vector(position)
-    return [Table(table.Bytes, table.Indirect(start + 4 * i)) for i in range(table.VectorLen(position))]

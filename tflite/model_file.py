@@ -1,6 +1,8 @@
 """Reading and writing the flatbuffer that a .tflite file is, as Python objects.
 
 The schema is TensorFlow Lite's (https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs).
+LiteRT's own `tools.flatbuffer_utils` makes lists of its vectors. Here they stay arrays, and `write` stores
+equal ones once.
 """
 
 import flatbuffers
@@ -20,6 +22,14 @@ def read(content):
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return model
+
+
+def edited(content, *edits):
+    """The bytes of a file after some functions changed its `ModelT`, which is read and written once."""
+    model = read(content)
+    for edit in edits:
+        edit(model)
+    return write(model)
 
 
 def write(model):

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from recipes.errors import UserError
 from tflite.compiled_model import Event, ProfiledModel
 from tflite.delegation import Operator, find_delegation
-from tflite.latency import InputError, load
+from tflite.latency import load
 
 WARMUP = 5
 REST = "rest of the run"
@@ -71,7 +72,7 @@ def operator_times(path: str | Path, threads: int = 1, runs: int = 50) -> list[O
         rows add up to the latency of the whole run, as far as medians do.
 
     Raises:
-        InputError: A count is too small, the model cannot run in LiteRT on random input, or it has more than
+        UserError: A count is too small, the model cannot run in LiteRT on random input, or it has more than
             one subgraph (control flow), where times would count twice.
 
     Example:
@@ -81,11 +82,11 @@ def operator_times(path: str | Path, threads: int = 1, runs: int = 50) -> list[O
     """
     for name, count in (("threads", threads), ("runs", runs)):
         if count < 1:
-            raise InputError(f"{name}: expected at least 1, received {count}")
+            raise UserError(f"{name}: expected at least 1, received {count}")
     path = Path(path)
     interpreter = load(path, threads, seed=0)
     if interpreter.num_subgraphs() != 1:
-        raise InputError(f"{path}: expected a model of one subgraph, received {interpreter.num_subgraphs()}")
+        raise UserError(f"{path}: expected a model of one subgraph, received {interpreter.num_subgraphs()}")
     inputs = {
         tensor["index"]: interpreter.get_tensor(tensor["index"]) for tensor in interpreter.get_input_details()
     }

@@ -181,16 +181,14 @@ def without_idle_clamps(content):
     return model_file.write(model)
 
 
-def unsigned(content):
+def make_unsigned(model):
     """Gives an int8 model an unsigned input and output, as cameras and MediaPipe have them: x + 128.
 
-    Args:
-        content: The bytes of a model with one int8 input; outputs that are no integers stay as they are.
+    A `QUANTIZE` operator before and behind what there is adds 128.
 
-    Returns:
-        The bytes of the same model behind and before one `QUANTIZE` operator each, which adds 128.
+    Args:
+        model: The `ModelT` of a file with one int8 input; outputs that are no integers stay as they are.
     """
-    model = model_file.read(content)
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
@@ -225,4 +223,3 @@ def unsigned(content):
             outputs[position] = add_unsigned(last)
             graph.operators.append(requantize(last, outputs[position]))
     graph.outputs = np.array(outputs, "int32")
-    return model_file.write(model)

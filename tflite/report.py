@@ -1,24 +1,22 @@
 """What a benchmark found, as tables, CSV, JSON and a plot."""
 
-import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from tflite.latency import Row
-from tflite.profiler import REST, OperatorTime
+from recipes import files
+from sb_keras import table
+from tflite.profiler import REST
 
 SLOWEST = 10
 
 
-def format_table(rows: Sequence[Row]) -> str:
+def format_table(rows):
     """Lays the rows out as an aligned table, followed by what XNNPACK left out of each file."""
     header = ("file", "threads", "median ms", "p10", "p90", "p99", "ratio", "kB", "partitions", "left out")
-    cells: list[tuple[str, ...]] = [header]
+    cells = []
     for row in rows:
         latencies_ms = (row.latency_ms_median, row.latency_ms_p10, row.latency_ms_p90, row.latency_ms_p99)
         division = row.delegation
@@ -33,7 +31,7 @@ def format_table(rows: Sequence[Row]) -> str:
                 f"{len(division.left_out)} of {division.operators}",
             )
         )
-    lines = _aligned(cells)
+    lines = _aligned(header, cells)
     for row in {row.label: row for row in rows}.values():  # the thread count changes nothing here
         if row.delegation.left_out:
             lines += ["", f"Operators of {row.label} outside XNNPACK:"]
@@ -44,7 +42,7 @@ def format_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def format_operators(row: Row, operators: Sequence[OperatorTime]) -> str:
+def format_operators(row, operators):
     """Lays out where the time of one file goes: each kind of operator, and the slowest operators.
 
     Args:
@@ -59,20 +57,20 @@ def format_operators(row: Row, operators: Sequence[OperatorTime]) -> str:
     slowest = sorted(operators[:-1], key=lambda operator: -operator.latency_ms_median)[:SLOWEST]
     by_kind = [(kind, str(len(group)), *_time_and_share(group)) for kind, group in groups.items()]
     alone = [(operator.kind, *_time_and_share([operator])) for operator in slowest]
-    places = ["position, output", *map(_place, slowest)]
-    table = _aligned([(f"slowest {len(slowest)}", "ms", "share"), *alone])
+    places = ["position, output", "", *map(_place, slowest)]
+    lines = _aligned((f"slowest {len(slowest)}", "ms", "share"), alone)
     return "\n".join(
         [
             f"Operators of {row.label}, {thread_label(row.threads)}:",
-            *_aligned([("kind", "count", "ms", "share"), *by_kind]),
+            *_aligned(("kind", "count", "ms", "share"), by_kind),
             f"Together {_latency_ms(operators):.3f} ms; without profiling {row.latency_ms_median:.3f} ms.",
             "",
-            *(f"{line}  {place}" for line, place in zip(table, places, strict=True)),
+            *(f"{line}  {place}".rstrip() for line, place in zip(lines, places, strict=True)),
         ]
     )
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
+def write_csv(rows, path):
     """Writes one line a row; the operators left out are counted by name, as in `CUMSUM:1 GATHER:2`."""
     records = []
     for row in rows:
@@ -82,13 +80,10 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         record["partitions"] = row.delegation.partitions
         record["left_out"] = " ".join(f"{name}:{count}" for name, count in _count_names(row).items())
         records.append(record)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, records[0])
-        writer.writeheader()
-        writer.writerows(records)
+    files.write_csv(path, list(records[0]), [list(record.values()) for record in records])
 
 
-def write_json(rows: Sequence[Row], path: Path, operators: Sequence[Sequence[OperatorTime]] = ()) -> None:
+def write_json(rows, path, operators=()):
     """Writes a list of objects with `Row`'s fields.
 
     Args:
@@ -99,18 +94,17 @@ def write_json(rows: Sequence[Row], path: Path, operators: Sequence[Sequence[Ope
     objects = [asdict(row) for row in rows]
     for each, times in zip(objects, operators, strict=False):
         each["operator_times"] = [asdict(time) for time in times]
-    path.write_text(json.dumps(objects, indent=2) + "\n")
+    files.write_text(json.dumps(objects, indent=2) + "\n", path)
 
 
-def write_plot(rows: Sequence[Row], path: Path) -> None:
+def write_plot(rows, path):
     """Draws a bar for each file and thread count: the median, with whiskers from p10 to p90."""
-    from matplotlib.figure import Figure  # slow to import, and most calls do not plot
+    from recipes.plots import new_figure, save  # slow to import, and most calls do not plot
 
     labels = list(dict.fromkeys(row.label for row in rows))
     thread_counts = list(dict.fromkeys(row.threads for row in rows))
     height = 0.8 / len(thread_counts)
-    figure = Figure(figsize=(8, 1.4 + 0.42 * len(rows)), dpi=150, layout="constrained")
-    axes = figure.subplots()
+    figure, ((axes,),) = new_figure(size=(8, 1.4 + 0.42 * len(rows)))
     for turn, threads in enumerate(thread_counts):
         group = [row for row in rows if row.threads == threads]
         y = np.arange(len(labels)) + (turn - (len(thread_counts) - 1) / 2) * height
@@ -134,44 +128,41 @@ def write_plot(rows: Sequence[Row], path: Path) -> None:
     axes.invert_yaxis()  # the first file on top, as in the table
     axes.margins(x=0.28)  # room for the numbers behind the bars
     axes.set_xlim(left=0)
-    axes.set_xlabel("latency, ms")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("latency / ms")
+    axes.grid(visible=False)
     title = f"Median and p10–p90 of {rows[0].runs} runs"
     if len(thread_counts) == 1:
         title += f", {thread_label(thread_counts[0])}"
     else:
         figure.legend(loc="outside lower center", ncols=len(thread_counts), frameon=False)
     axes.set_title(title, fontsize=11, loc="left")
-    figure.savefig(path)
+    save(figure, path, dpi=150)
 
 
-def thread_label(threads: int) -> str:
+def thread_label(threads):
     """A number of threads in words: `1 thread`, `2 threads`."""
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Lines up columns, names on the left and numbers on the right."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join([name.ljust(widths[0]), *map(str.rjust, values, widths[1:])]) for name, *values in cells
-    ]
+def _aligned(header, cells):
+    """Lines of a table, names on the left and numbers on the right."""
+    return table.format_table(header, cells, "<" + ">" * (len(header) - 1)).splitlines()
 
 
-def _latency_ms(operators: Sequence[OperatorTime]) -> float:
+def _latency_ms(operators):
     return sum(operator.latency_ms_median for operator in operators)
 
 
-def _time_and_share(operators: Sequence[OperatorTime]) -> tuple[str, str]:
+def _time_and_share(operators):
     share = sum(operator.share for operator in operators)
     return f"{_latency_ms(operators):.3f}", f"{100 * share:.1f} %"
 
 
-def _place(operator: OperatorTime) -> str:
+def _place(operator):
     """Where an operator stands; of an output with several names, since operators were fused, the last."""
     name = operator.source.output.rpartition(";")[2] if operator.source else ""
     return f"#{operator.position} {name}".rstrip()
 
 
-def _count_names(row: Row) -> Counter[str]:
+def _count_names(row):
     return Counter(operator.name for operator in row.delegation.left_out)

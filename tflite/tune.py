@@ -12,11 +12,11 @@ import sys
 import tempfile
 
 from recipes import tune
-from recipes.bounds import BOUNDS, Bound
-from recipes.errors import UserError, exit_code
+from recipes.command import exit_code
+from recipes.errors import UserError
 from recipes.recipe import Recipe
+from recipes.search.bounds import BOUNDS, Bound
 from recipes.tasks import task_of
-from tflite.convert import convert
 from tflite.latency import measure
 
 RUNS = 50
@@ -36,9 +36,11 @@ def check_latency(most_ms):
 @functools.cache  # trials that differ in the training alone have the same network
 def latency_ms(recipe):
     """Median latency of the float32 file of a recipe's network on one thread, in milliseconds."""
+    from tflite.export import build
+
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder, "trial.tflite")
-        file.write_bytes(convert(task_of(recipe).compiled_model(recipe, 10)))
+        file.write_bytes(build(task_of(recipe).compiled_model(recipe, 10)))
         (row,) = measure([file], runs=RUNS)
     return row.latency_ms_median
 
@@ -49,7 +51,7 @@ LATENCY = Bound(
 
 
 def main(argv=None):
-    return tune.main(argv, (*BOUNDS, LATENCY), "python -m tflite.tune")
+    return tune.main(argv, (*BOUNDS, LATENCY), "tflite.tune")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import tiny
 
 from recipes import data as data_sets
 from recipes import train
-from recipes.errors import exit_code
+from recipes.command import exit_code
 from recipes.registry import RECIPES
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.data import Dataset
-from recipes.detection_data import split_of
+from recipes.data.objects import objects_of
 
 CLASSES = ("red", "green", "blue")
 
 
 def shapes(pictures=8, size=100, seed=0):
-    """A `recipes.detection_data.Split` of pictures with one or two rectangles each."""
+    """A `recipes.data.objects.Objects` of pictures with one or two rectangles each."""
     generator = np.random.default_rng(seed)
     images, boxes_yxyx, labels = [], [], []
     for _ in range(pictures):
@@ -30,7 +30,7 @@ def shapes(pictures=8, size=100, seed=0):
         labels.append(classes)
     names = [f"{number}.png" for number in range(pictures)]
     difficult = [[False] * len(each) for each in labels]
-    return split_of(names, images, boxes_yxyx, labels, difficult, len(CLASSES))
+    return objects_of(names, images, boxes_yxyx, labels, difficult, len(CLASSES))
 
 
 def shapes_dataset(pictures=8):

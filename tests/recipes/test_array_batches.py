@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from recipes import array_batches, batches, tfds_arrays
-from recipes.array_batches import pad_crop_flip
-from recipes.data import Split
+from recipes.data import tf_batches, tfds_arrays
+from recipes.data.array_batches import Arrays, pad_crop_flip
 from recipes.registry import RECIPES
 
 COUNT = 23
@@ -21,7 +20,7 @@ RECIPE = RECIPES["digits-mobilenetv2-sb"].override(
 @pytest.fixture
 def split(rng):
     """Images whose labels are their numbers."""
-    return Split(rng.integers(1, 256, (COUNT, 32, 32, 3)).astype("uint8"), np.arange(COUNT, dtype="int32"))
+    return Arrays(rng.integers(1, 256, (COUNT, 32, 32, 3)).astype("uint8"), np.arange(COUNT, dtype="int32"))
 
 
 def test_augmentation_is_a_crop_of_the_zero_padded_image_perhaps_mirrored(rng, split):
@@ -47,7 +46,7 @@ def test_augmentation_is_a_crop_of_the_zero_padded_image_perhaps_mirrored(rng, s
 
 def test_training_batches(split):
     """Every image once an epoch, in another order each; the last batch is smaller."""
-    whole = list(array_batches.training_batches(split, RECIPE))
+    whole = list(split.training_batches(RECIPE))
     epochs = [whole[start : start + 5] for start in range(0, 20, 5)]
     orders = [np.concatenate([labels for _, labels in epoch]) for epoch in epochs]
     for order in orders:
@@ -59,15 +58,15 @@ def test_training_batches(split):
 
 def test_images_stay_with_their_labels(split):
     recipe = RECIPE.override(["data.augmentation=none", "data.flip=false", "steps_per_epoch=2"])
-    some = list(array_batches.training_batches(split, recipe))
+    some = list(split.training_batches(recipe))
     assert len(some) == 8
     for images, labels in some:
         np.testing.assert_allclose(images, split.images[labels] / 127.5 - 1, atol=1e-6)  # float32
 
 
 def test_going_on_at_an_epoch_gives_the_same_batches(split):
-    whole = list(array_batches.training_batches(split, RECIPE))
-    rest = list(array_batches.training_batches(split, RECIPE, first_epoch=3))
+    whole = list(split.training_batches(RECIPE))
+    rest = list(split.training_batches(RECIPE, first_epoch=3))
     assert len(rest) == 5
     for (images, labels), (others, other_labels) in zip(whole[-5:], rest, strict=True):
         np.testing.assert_array_equal(images, others)
@@ -75,15 +74,17 @@ def test_going_on_at_an_epoch_gives_the_same_batches(split):
 
 
 def test_seeds_differ(split):
-    (images, labels), *_ = array_batches.training_batches(split, RECIPE)
-    (others, other_labels), *_ = array_batches.training_batches(split, RECIPE.override(["seed=1"]))
+    (images, labels), *_ = split.training_batches(RECIPE)
+    (others, other_labels), *_ = split.training_batches(RECIPE.override(["seed=1"]))
     assert not np.array_equal(labels, other_labels)
     assert not np.array_equal(images, others)
 
 
 def test_evaluation_batches_are_those_of_tensorflow(split):
-    ours = array_batches.evaluation_batches(split, RECIPE.data, 10)
-    theirs = list(batches.evaluation_batches(split, RECIPE.data, 10).as_numpy_iterator())
+    ours = split.evaluation_batches(RECIPE.data, 10)
+    theirs = list(
+        tf_batches.Arrays(split.images, split.labels).evaluation_batches(RECIPE.data, 10).as_numpy_iterator()
+    )
     assert len(ours) == len(theirs) == 3
     for (images, labels), (others, other_labels) in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(images, others, atol=1e-6)  # float32's rounding at 1

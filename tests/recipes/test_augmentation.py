@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes.augmentation import random_resized_crop, random_window
+from recipes.data.augmentation import random_resized_crop, random_window
 
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 SIZES = [(375, 500), (500, 375), (64, 64), (33, 47)]

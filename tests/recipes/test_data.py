@@ -8,10 +8,14 @@ import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
 from recipes import data as data_sets
-from recipes.augmentation import pad_crop_flip
+from recipes.data import memory
+from recipes.data.augmentation import pad_crop_flip
+from recipes.data.tf_batches import Arrays
 from recipes.errors import UserError
-from recipes.recipe import Data, Recipe
+from recipes.recipe import Recipe
 from recipes.registry import RECIPES
+from recipes.settings import Data
+from recipes.tasks import check_class_names
 
 SIZE, PAD = 8, 2
 
@@ -26,7 +30,7 @@ def images(rng):
 def split(rng):
     """Seven black images that carry their number as brightness and as label."""
     images = np.broadcast_to(np.arange(7).reshape(-1, 1, 1, 1), (7, 32, 32, 3)).astype("uint8")
-    return data_sets.Split(images, np.arange(7, dtype="int32"))
+    return Arrays(images, np.arange(7, dtype="int32"))
 
 
 def variants(image):
@@ -104,8 +108,8 @@ def test_without_padding_or_mirroring(images):
 def test_normalization(split, rng):
     images = rng.integers(0, 256, size=(5, 32, 32, 3)).astype("uint8")
     data = RECIPES["cifar10-mobilenetv2-sb"].data
-    split = data_sets.Split(images, np.arange(5, dtype="int32"))
-    (normalized, labels), *rest = data_sets.evaluation_batches(split, data, 5).as_numpy_iterator()
+    split = Arrays(images, np.arange(5, dtype="int32"))
+    (normalized, labels), *rest = split.evaluation_batches(data, 5).as_numpy_iterator()
     expected = (images / 255 - np.array(data.mean)) / np.array(data.std)
     assert not rest
     assert normalized.dtype == np.float32
@@ -119,7 +123,7 @@ def recipe_of(**changes):
 
 
 def batches(split, recipe, first_epoch=0):
-    return list(data_sets.training_batches(split, recipe, first_epoch).as_numpy_iterator())
+    return list(split.training_batches(recipe, first_epoch).as_numpy_iterator())
 
 
 def test_every_image_once_an_epoch_in_another_order_each(split):
@@ -143,7 +147,7 @@ def test_seeds_differ(split):
 @pytest.mark.parametrize("steps_per_epoch", [None, 2])
 @pytest.mark.parametrize("first_epoch", [1, 3, 4])
 def test_going_on_at_an_epoch_gives_the_same_batches(split, rng, steps_per_epoch, first_epoch):
-    split = data_sets.Split(rng.integers(1, 256, size=(7, 32, 32, 3)).astype("uint8"), split.labels)
+    split = Arrays(rng.integers(1, 256, size=(7, 32, 32, 3)).astype("uint8"), split.labels)
     recipe = recipe_of(data=Data(pad=2, flip=True), steps_per_epoch=steps_per_epoch)
     expected = batches(split, recipe)[first_epoch * (steps_per_epoch or 3) :]
     received = batches(split, recipe, first_epoch)
@@ -153,29 +157,27 @@ def test_going_on_at_an_epoch_gives_the_same_batches(split, rng, steps_per_epoch
 
 
 def test_augmentation_differs_from_step_to_step(images):
-    split = data_sets.Split(np.repeat(images[:1], 4, axis=0), np.zeros(4, "int32"))
+    split = Arrays(np.repeat(images[:1], 4, axis=0), np.zeros(4, "int32"))
     recipe = recipe_of(data=Data(pad=2, flip=True), batch_size=4)
     steps = [x.tobytes() for x, _ in batches(split, recipe)]
     assert len(set(steps)) == len(steps) == 4
 
 
 def test_steps_per_epoch(split):
-    assert data_sets.steps_per_epoch(split, recipe_of()) == 3
-    assert data_sets.steps_per_epoch(split, recipe_of(batch_size=7)) == 1
+    assert recipe_of().steps(len(split)) == 3
+    assert recipe_of(batch_size=7).steps(len(split)) == 1
     with pytest.raises(UserError, match=r"batch_size must be at most 7, .*\. Received: 8"):
-        data_sets.steps_per_epoch(split, recipe_of(batch_size=8))
-    assert data_sets.steps_per_epoch(split, recipe_of(steps_per_epoch=2)) == 2
+        recipe_of(batch_size=8).steps(len(split))
+    assert recipe_of(steps_per_epoch=2).steps(len(split)) == 2
     assert len(batches(split, recipe_of(steps_per_epoch=2))) == 8
     with pytest.raises(UserError, match=r"at most 3: 7 training images in batches of 3\. Received: 4"):
-        data_sets.steps_per_epoch(split, recipe_of(steps_per_epoch=4))
+        recipe_of(steps_per_epoch=4).steps(len(split))
     with pytest.raises(UserError, match=r"must divide the 3 steps of an epoch\. Received: 2"):
-        data_sets.steps_per_epoch(split, recipe_of(steps_per_execution=2))
+        recipe_of(steps_per_execution=2).steps(len(split))
 
 
 def test_evaluation_keeps_the_order_and_the_rest(split):
-    labels = [
-        y.tolist() for _, y in data_sets.evaluation_batches(split, recipe_of().data, 3).as_numpy_iterator()
-    ]
+    labels = [y.tolist() for _, y in split.evaluation_batches(recipe_of().data, 3).as_numpy_iterator()]
     assert labels == [[0, 1, 2], [3, 4, 5], [6]]
 
 
@@ -276,7 +278,7 @@ def test_cifar10_refuses(tmp_path):
     with pytest.raises(UserError, match=r"no such folder: .*nowhere"):
         data_sets.load(Data("cifar10", directory=str(tmp_path / "nowhere")))
     assert not (tmp_path / "nowhere").exists()
-    with pytest.raises(UserError, match=r"data\.image_size must be 32 for cifar10\. Received: 64"):
+    with pytest.raises(UserError, match=r"data\.image_size of cifar10 must be 32\. Received: 64"):
         data_sets.load(Data("cifar10", image_size=64))
 
 
@@ -289,9 +291,9 @@ def test_digits_refuse_a_directory():
 
 def test_class_names_must_be_those_of_the_training():
     digits = data_sets.load(Data("digits"))
-    data_sets.check_class_names(digits, list("0123456789"))
+    check_class_names(digits, list("0123456789"))
     with pytest.raises(UserError, match=r"trained with the classes zero, one; the data have 0, 1, 2"):
-        data_sets.check_class_names(digits, ["zero", "one"])
+        check_class_names(digits, ["zero", "one"])
 
 
 @pytest.mark.parametrize(
@@ -308,8 +310,8 @@ def test_class_names_must_be_those_of_the_training():
 )
 def test_labels_and_classes_that_are_missing(labels, message, rng, monkeypatch):
     labels = np.array(labels, "int32")
-    split = data_sets.Split(rng.integers(0, 256, (len(labels), 32, 32, 3)).astype("uint8"), labels)
+    split = Arrays(rng.integers(0, 256, (len(labels), 32, 32, 3)).astype("uint8"), labels)
     dataset = data_sets.Dataset(("ant", "cat", "bee"), split, split, split)
-    monkeypatch.setattr(data_sets, "_digits", lambda data: dataset)
+    monkeypatch.setattr(memory, "load_digits", lambda data: dataset)
     with pytest.raises(UserError, match=message):
         data_sets.load(RECIPES["digits-mobilenetv2-sb"].data)

@@ -9,10 +9,13 @@ from PIL import Image
 from shapes import CLASSES, shapes_dataset
 
 import sb_keras
-from recipes import detection, evaluate, inspect, show, train
-from recipes.errors import UserError, exit_code
+from recipes import evaluate, inspect, show, train
+from recipes.command import exit_code
+from recipes.data import voc
+from recipes.errors import UserError
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
+from recipes.tasks import TASKS
 
 NAME = "voc-ssdlite-mobilenetv2-sb"
 SETTINGS = ("epochs=2", "batch_size=4", "steps_per_epoch=1", "model.attention.positions=expand")
@@ -22,7 +25,7 @@ SETTINGS = ("epochs=2", "batch_size=4", "steps_per_epoch=1", "model.attention.po
 def rectangles():
     """Makes VOC pictures of rectangles."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detection, "load", lambda data: shapes_dataset())
+        patch.setattr(voc, "load_voc", lambda data: shapes_dataset())
         yield
 
 
@@ -38,7 +41,7 @@ def finished(tmp_path_factory, rectangles):
 def test_log_and_result(finished):
     rows, result = finished.log, finished.result
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert set(rows[0]) == {*detection.LOG, "epoch", "learning_rate", "seconds"}
+    assert set(rows[0]) == {*TASKS["detection"].log, "epoch", "learning_rate", "seconds"}
     for row in rows:
         assert row["loss"] == pytest.approx(row["classes_loss"] + row["boxes_loss"], rel=1e-5)
         assert 0 <= row["val_mean_average_precision"] <= 1
@@ -71,7 +74,7 @@ def test_going_on_ends_where_an_undisturbed_run_does(finished, rectangles, tmp_p
     with pytest.raises(KeyboardInterrupt):
         train.train(run, recipe=finished.recipe)
     monkeypatch.undo()
-    monkeypatch.setattr(detection, "load", lambda data: shapes_dataset())
+    monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
     train.train(run)
     for mine, theirs in zip(run.load_model().weights, finished.load_model().weights, strict=True):
         np.testing.assert_array_equal(mine, theirs, err_msg=mine.path)
@@ -111,14 +114,14 @@ def test_backbone(tmp_path):
     run = RunDirectory(tmp_path / "classifier")
     run.claim(RECIPES["digits-mobilenetv2-static"])
     run.save_model(classifier, run.final_file)
-    detector = detection.compiled_model(recipe.override([f"model.backbone={run.path}"]), classes=3)
+    detector = TASKS["detection"].compiled_model(recipe.override([f"model.backbone={run.path}"]), classes=3)
     np.testing.assert_array_equal(
         detector.get_layer("block3_project").kernel, classifier.get_layer("block3_project").kernel
     )
     with pytest.raises(UserError, match=r"model\.backbone=.*is not this detector's backbone"):
-        detection.compiled_model(RECIPES[NAME].override([f"model.backbone={run.path}"]), classes=3)
+        TASKS["detection"].compiled_model(RECIPES[NAME].override([f"model.backbone={run.path}"]), classes=3)
     with pytest.raises(UserError, match="is not a run directory"):
-        detection.compiled_model(recipe.override(["model.backbone=nowhere"]), classes=3)
+        TASKS["detection"].compiled_model(recipe.override(["model.backbone=nowhere"]), classes=3)
 
 
 def test_what_goes_with_what():
@@ -135,7 +138,7 @@ def test_what_goes_with_what():
 
 def test_a_model_of_other_classes_is_refused(finished):
     with pytest.raises(UserError, match="the model was trained with 3 classes; the data have 2 now: a, b"):
-        detection.check_classes(
+        TASKS["detection"].check_classes(
             type("Dataset", (), {"classes": ("a", "b")}), keras.saving.load_model(finished.final_file)
         )
 

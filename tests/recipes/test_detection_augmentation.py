@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes import detection_augmentation as augmentation
+from recipes.data import ssd_augmentation as augmentation
 
 FILL = (10.0, 20.0, 30.0)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recipes import detection_data
+from recipes.data import load, objects
 from recipes.errors import UserError
 from recipes.registry import RECIPES
 from sb_keras import detection
@@ -23,7 +23,7 @@ def png(rng, height=40, width=60):
 @pytest.fixture
 def split(rng):
     boxes = [[(0.1, 0.2, 0.6, 0.8)], [], [(0, 0, 1, 1), (0.5, 0.5, 0.7, 0.9)]]
-    return detection_data.split_of(
+    return objects.objects_of(
         ["a.jpg", "b.jpg", "c.jpg"],
         [png(rng) for _ in boxes],
         boxes,
@@ -58,21 +58,19 @@ def test_bad_objects_are_named(box, label, message):
     with pytest.raises(
         UserError, match=rf"picture\.jpg, object 2: .*{message}.*Received: label {label}, box"
     ):
-        detection_data.split_of(
-            ["picture.jpg"], [b""], [[(0, 0, 1, 1), box]], [[0, label]], [[False, False]], 20
-        )
+        objects.objects_of(["picture.jpg"], [b""], [[(0, 0, 1, 1), box]], [[0, label]], [[False, False]], 20)
 
 
 def test_what_rounding_makes_stick_out_is_cut_off(capsys):
     boxes = [[(-0.005, 0, 1.005, 1), (0, 0, 0.5, 0.5)]]
-    split = detection_data.split_of(["a.jpg"], [b""], boxes, [[0, 1]], [[False, False]], 20)
+    split = objects.objects_of(["a.jpg"], [b""], boxes, [[0, 1]], [[False, False]], 20)
     assert split.boxes_yxyx[0].tolist() == [[0, 0, 1, 1], [0, 0, 0.5, 0.5]]
     assert "1 boxes that stick out" in capsys.readouterr().out
 
 
 def test_training_batches(split):
     recipe = RECIPE.override(PLAIN)
-    batches = list(detection_data.training_batches(split, recipe).as_numpy_iterator())
+    batches = list(split.training_batches(recipe).as_numpy_iterator())
     assert [len(images) for images, _ in batches] == [2, 1, 2, 1]
     images, targets = batches[0]
     assert images.shape == (2, 300, 300, 3)
@@ -83,14 +81,14 @@ def test_training_batches(split):
 
 
 def test_targets_are_those_of_the_boxes(split):
-    ((_, targets),) = detection_data.evaluation_batches(split, RECIPE.data, 3).as_numpy_iterator()
+    ((_, targets),) = split.evaluation_batches(RECIPE.data, 3).as_numpy_iterator()
     expected = detection.match(split.boxes_yxyx[0], split.labels[0], detection.ssdlite_anchors())
     np.testing.assert_array_equal(targets["classes"][0], expected["classes"])
     np.testing.assert_allclose(targets["boxes"][0], expected["boxes"], atol=1e-5)  # a graph rounds otherwise
 
 
 def test_images_are_resized_and_normalized(split):
-    ((images, _),) = detection_data.evaluation_batches(split, RECIPE.data, 3).as_numpy_iterator()
+    ((images, _),) = split.evaluation_batches(RECIPE.data, 3).as_numpy_iterator()
     pixels = tf.io.decode_png(split.images[1]).numpy().astype("float32")
     expected = (tf.image.resize(pixels, (300, 300)) - 127) / 128
     np.testing.assert_allclose(images[1], expected, atol=1e-5)  # float32
@@ -99,8 +97,8 @@ def test_images_are_resized_and_normalized(split):
 @pytest.mark.parametrize("augmentation", ["ssd", "none"])
 def test_going_on_gives_the_same_batches(split, augmentation):
     recipe = RECIPE.override([*PLAIN, f"data.augmentation={augmentation}"])
-    whole = list(detection_data.training_batches(split, recipe).as_numpy_iterator())
-    rest = list(detection_data.training_batches(split, recipe, first_epoch=1).as_numpy_iterator())
+    whole = list(split.training_batches(recipe).as_numpy_iterator())
+    rest = list(split.training_batches(recipe, first_epoch=1).as_numpy_iterator())
     for (images, targets), (expected, expected_targets) in zip(rest, whole[2:], strict=True):
         np.testing.assert_array_equal(images, expected)
         np.testing.assert_array_equal(targets["boxes"], expected_targets["boxes"])
@@ -109,10 +107,10 @@ def test_going_on_gives_the_same_batches(split, augmentation):
 def test_what_voc_needs():
     data = RECIPE.override(["data.train_splits="]).data
     with pytest.raises(UserError, match=r"data\.train_splits must name splits"):
-        detection_data.load(data)
+        load(data)
     data = RECIPE.override(["data.train_splits=train"]).data
     with pytest.raises(UserError, match=r"a year and a split, 2007/train for example\. Received: train"):
-        detection_data.load(data)
+        load(data)
 
 
 def test_voc_without_the_data(tmp_path, monkeypatch):
@@ -120,16 +118,16 @@ def test_voc_without_the_data(tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match=r"cannot load voc/2007/train\+validation through tensorflow-datasets"
     ):
-        detection_data.load(RECIPE.override([f"data.directory={tmp_path}"]).data)
+        load(RECIPE.override([f"data.directory={tmp_path}"]).data)
     with pytest.raises(UserError, match="no such folder"):
-        detection_data.load(RECIPE.override([f"data.directory={tmp_path / 'nowhere'}"]).data)
+        load(RECIPE.override([f"data.directory={tmp_path / 'nowhere'}"]).data)
 
 
 def test_pictures_that_cannot_be_decoded_are_named(split):
     split.images[1] = split.images[1][:100]
     with pytest.raises(UserError, match=r"cannot read these pictures: b\.jpg"):
-        detection_data.readable(split)
-    good = detection_data.readable(split, skip_bad=True)
+        objects.readable(split)
+    good = objects.readable(split, skip_bad=True)
     assert good.names.tolist() == [name for name in split.names if name != "b.jpg"]
 
 
@@ -143,7 +141,7 @@ def voc():
 
 
 def test_voc(voc):
-    dataset = detection_data.load(voc.data)
+    dataset = load(voc.data)
     assert dataset.classes[:3] == ("aeroplane", "bicycle", "bird")
     assert len(dataset.classes) == 20
     assert dataset.validation is dataset.test
@@ -153,8 +151,8 @@ def test_voc(voc):
 
 
 def test_validation_pictures_are_held_out(voc):
-    everything = detection_data.load(voc.data)
-    dataset = detection_data.load(voc.override(["data.validation_fraction=0.3"]).data)
+    everything = load(voc.data)
+    dataset = load(voc.override(["data.validation_fraction=0.3"]).data)
     names = [*dataset.train.names, *dataset.validation.names]
     assert len(dataset.validation) == round(0.3 * len(everything.train))
     assert sorted(names) == sorted(everything.train.names)

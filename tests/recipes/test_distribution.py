@@ -12,9 +12,10 @@ import tensorflow as tf
 import tiny
 from workers import start_workers
 
-from recipes import classification, distribution
 from recipes.errors import UserError
 from recipes.run_directory import RunDirectory
+from recipes.tasks import TASKS
+from recipes.training import distribution
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 
@@ -52,7 +53,9 @@ def assert_nearly_same(run, other, tolerance=5e-3):
         ours, theirs = ([row[which] for row in r.log] for r in (run, other))
         np.testing.assert_allclose(ours, theirs, rtol=tolerance / 10, err_msg=which)
     keras.utils.set_random_seed(other.recipe.seed)
-    start = classification.compiled_model(other.recipe, len(other.result["classes"])).trainable_weights
+    start = (
+        TASKS["classification"].compiled_model(other.recipe, len(other.result["classes"])).trainable_weights
+    )
     ours, theirs, start = (
         np.concatenate([np.ravel(weight.numpy()) for weight in weights])
         for weights in (*(r.load_model().trainable_weights for r in (run, other)), start)

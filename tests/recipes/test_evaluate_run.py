@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from recipes import evaluate
-from recipes.classification import recall_and_precision
-from recipes.errors import exit_code
+from recipes.command import exit_code
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
+from recipes.tasks.classification import recall_and_precision
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 

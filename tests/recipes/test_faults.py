@@ -8,9 +8,10 @@ import tensorflow as tf
 import tiny
 
 from recipes.errors import UserError
-from recipes.event_files import LambdaHistograms
+from recipes.files import replacing
 from recipes.registry import RECIPES
-from recipes.run_directory import RunDirectory, load_model, replacing
+from recipes.run_directory import RunDirectory, load_model
+from recipes.training.event_files import LambdaHistograms
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 FULL = pathlib.Path("/dev/full")  # Linux's device on which every write fails as on a full disk

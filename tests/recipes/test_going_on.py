@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tiny
 
-from recipes.monitoring import StopOnDivergence
 from recipes.run_directory import RunDirectory
+from recipes.training.monitoring import StopOnDivergence
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 

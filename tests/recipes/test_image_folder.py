@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from recipes import data as data_sets
 from recipes.errors import UserError
-from recipes.recipe import Data, Recipe
+from recipes.recipe import Recipe
+from recipes.settings import Data
+from recipes.tasks import TASKS
 
 
 def write_picture(path, value=128, height=40, width=40, channels=3):
@@ -33,7 +35,7 @@ def load(root, **changes):
 
 def pixels(split, size=32):
     data = Data(image_size=size, mean=(0, 0, 0), std=(1, 1, 1))
-    batches = data_sets.evaluation_batches(split, data, 4).as_numpy_iterator()
+    batches = split.evaluation_batches(data, 4).as_numpy_iterator()
     return np.concatenate([images for images, _ in batches]) * 255
 
 
@@ -43,7 +45,7 @@ def test_a_folder_a_class(tmp_path):
     assert dataset.classes == ("cat", "dog")
     assert (len(dataset.train), len(dataset.test)) == (16, 4)
     assert dataset.validation is dataset.test
-    assert not set(dataset.train.images) & set(dataset.test.images)
+    assert not set(dataset.train.paths) & set(dataset.test.paths)
     for split in (dataset.train, dataset.test):
         assert np.bincount(split.labels).tolist() == [len(split) / 2] * 2
         expected = np.broadcast_to(50 * (split.labels[:, None, None, None] + 1), (len(split), 32, 32, 3))
@@ -52,14 +54,14 @@ def test_a_folder_a_class(tmp_path):
 
 def test_the_split_is_always_the_same(tmp_path):
     write_classes(tmp_path)
-    np.testing.assert_array_equal(load(tmp_path).test.images, load(tmp_path).test.images)
+    np.testing.assert_array_equal(load(tmp_path).test.paths, load(tmp_path).test.paths)
 
 
 def test_validation_fraction(tmp_path):
     write_classes(tmp_path)
     dataset = load(tmp_path, validation_fraction=0.25)
     assert [len(s) for s in (dataset.train, dataset.validation, dataset.test)] == [12, 4, 4]
-    parts = [set(s.images) for s in (dataset.train, dataset.validation, dataset.test)]
+    parts = [set(s.paths) for s in (dataset.train, dataset.validation, dataset.test)]
     assert len(set.union(*parts)) == 20
 
 
@@ -68,7 +70,7 @@ def test_train_validation_and_test_folders(tmp_path):
         write_classes(tmp_path / name, count=count)
     dataset = load(tmp_path)
     assert [len(s) for s in (dataset.train, dataset.validation, dataset.test)] == [6, 4, 2]
-    assert all("/validation/" in path for path in dataset.validation.images)
+    assert all("/validation/" in path for path in dataset.validation.paths)
     assert dataset.classes == ("cat", "dog")
 
 
@@ -77,7 +79,7 @@ def test_one_of_validation_and_test_serves_for_both(name, tmp_path):
     write_classes(tmp_path / "train", count=3)
     write_classes(tmp_path / name, count=1)
     dataset = load(tmp_path)
-    np.testing.assert_array_equal(dataset.validation.images, dataset.test.images)
+    np.testing.assert_array_equal(dataset.validation.paths, dataset.test.paths)
     assert len(dataset.test) == 2
 
 
@@ -105,7 +107,7 @@ def test_training_batches(tmp_path):
     write_classes(tmp_path, count=5)
     data = Data("image_folder", directory=str(tmp_path), mean=(0, 0, 0), std=(1, 1, 1), pad=0)
     recipe = Recipe("test", data=data, batch_size=3, epochs=1)
-    for images, labels in data_sets.training_batches(load(tmp_path).train, recipe).as_numpy_iterator():
+    for images, labels in load(tmp_path).train.training_batches(recipe).as_numpy_iterator():
         np.testing.assert_allclose(images[:, 0, 0, 0] * 255, 50 * (labels + 1), atol=1e-3)
 
 
@@ -155,7 +157,7 @@ def test_random_resized_crop(tmp_path):
     settings = {"augmentation": "random_resized_crop", "mean": (0, 0, 0), "std": (1, 1, 1)}
     data = Data("image_folder", directory=str(tmp_path), **settings)
     recipe, split = Recipe("test", data=data, batch_size=3, epochs=1), load(tmp_path, **settings).train
-    for images, labels in data_sets.training_batches(split, recipe).as_numpy_iterator():
+    for images, labels in split.training_batches(recipe).as_numpy_iterator():
         assert images.shape[1:] == (32, 32, 3)
         expected = np.broadcast_to(50 * (labels[:, None, None, None] + 1), images.shape)
         np.testing.assert_allclose(images * 255, expected, atol=1e-3)  # float32
@@ -205,4 +207,4 @@ def test_a_model_of_other_classes_is_refused(tmp_path):
     write_classes(tmp_path)
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
     with pytest.raises(UserError, match="trained with 3 classes; the data have 2 now: cat, dog"):
-        data_sets.check_classes(load(tmp_path), model)
+        TASKS["classification"].check_classes(load(tmp_path), model)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from recipes import inspect
-from recipes.errors import exit_code
-from recipes.inspect import inspect_attention
+from recipes.command import exit_code
+from recipes.tasks.attention import inspect_attention
 from sb_keras.layers import ShiftBalance, SqueezeExcite
 
 CHANNELS = 6

@@ -9,8 +9,9 @@ import pytest
 import tiny
 from test_going_on import DROPOUT, assert_same_training
 
-from recipes import classification
+from recipes.data import load
 from recipes.run_directory import RunDirectory
+from recipes.tasks import TASKS
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 
@@ -25,7 +26,7 @@ class Finder(PathFinder):
 sys.meta_path = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
 """
 CUT_OFF = """
-from recipes.monitoring import StopOnDivergence
+from recipes.training.monitoring import StopOnDivergence
 begin = StopOnDivergence.on_epoch_begin
 def killed(self, epoch, logs=None):
     begin(self, epoch, logs)
@@ -57,7 +58,7 @@ def run(*programs):
     """Runs programs, each given as its name and its arguments, without TensorFlow, in one process."""
     code = f"""{WITHOUT_TENSORFLOW}
 import importlib
-from recipes.errors import exit_code
+from recipes.command import exit_code
 for name, *arguments in {programs!r}:
     code = exit_code(lambda: importlib.import_module("recipes." + name).main(arguments))
     if code:
@@ -87,8 +88,8 @@ def test_training(finished):
 def test_the_network_runs_on_tensorflow(finished):
     """The same accuracy on the same test images, within one of them: a tie may be broken otherwise."""
     run, _ = finished
-    test = classification.load(run.recipe.data).test
-    accuracy = classification.evaluate(run.load_model(), test, run.recipe)["accuracy"]
+    test = load(run.recipe.data).test
+    accuracy = TASKS["classification"].evaluate(run.load_model(), test, run.recipe)["accuracy"]
     assert accuracy == pytest.approx(run.result["test_accuracy"], abs=1.5 / len(test))
 
 

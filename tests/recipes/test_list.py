@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from recipes import list as list_program
-from recipes.errors import exit_code
+from recipes.command import exit_code
 from recipes.registry import PAPER, RECIPES
 
 

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from recipes.errors import UserError
-from recipes.recipe import Compression, Optimizer, Recipe
+from recipes.recipe import Recipe
 from recipes.registry import RECIPES
+from recipes.settings import Compression, Optimizer
 
 RECIPE = RECIPES["cifar10-mobilenetv2-sb"]
 

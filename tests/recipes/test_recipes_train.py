@@ -13,8 +13,9 @@ from shapes import shapes
 
 from recipes import data as data_sets
 from recipes import train
-from recipes.errors import exit_code
-from recipes.records import Records
+from recipes.command import exit_code
+from recipes.data.records import Records
+from recipes.data.tf_batches import Arrays
 from recipes.registry import RECIPES
 from recipes.tasks import task_of
 
@@ -48,7 +49,7 @@ def images(cifar10_or_none, tmp_path_factory):
     """Training images by data set; noise for CIFAR-10 where it is missing, which trains as well."""
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, size=(8, 32, 32, 3)), rng.integers(0, 10, size=8)
-    noise = data_sets.Split(pixels.astype("uint8"), labels.astype("int32"))
+    noise = Arrays(pixels.astype("uint8"), labels.astype("int32"))
     return {
         "digits": data_sets.load(RECIPES["digits-mobilenetv2-sb"].data).train,
         "cifar10": cifar10_or_none.train if cifar10_or_none else noise,

@@ -13,9 +13,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from recipes import data as data_sets
-from recipes import records
+from recipes.data import records
+from recipes.data.records import Records
 from recipes.errors import UserError
-from recipes.records import Records
 from recipes.registry import RECIPES
 
 COUNT = 60
@@ -67,7 +67,7 @@ def flat(lists):
 
 def test_in_order(records_of):
     split = records_of()
-    batches = list(data_sets.evaluation_batches(split, RECIPE.data, 25).as_numpy_iterator())
+    batches = list(split.evaluation_batches(RECIPE.data, 25).as_numpy_iterator())
     assert [len(y) for _, y in batches] == [25, 25, 10]
     np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), np.arange(COUNT))
     np.testing.assert_array_equal(split.labels, np.arange(COUNT))
@@ -81,7 +81,7 @@ def test_in_order(records_of):
 def test_every_example_once_an_epoch_in_another_order_each(records_of, monkeypatch):
     monkeypatch.setattr(records, "BLOCK", 16)
     split = records_of()
-    batches = labels(data_sets.training_batches(split, RECIPE))
+    batches = labels(split.training_batches(RECIPE))
     assert len(batches) == 4 * 8  # 60 examples in batches of 8
     epochs = [flat(batches[8 * epoch : 8 * epoch + 8]) for epoch in range(4)]
     for epoch in epochs:
@@ -93,19 +93,19 @@ def test_every_example_once_an_epoch_in_another_order_each(records_of, monkeypat
 
 def test_a_seed_decides_order_and_pixels(records_of):
     split = records_of()
-    both = [list(data_sets.training_batches(split, RECIPE).as_numpy_iterator()) for _ in range(2)]
+    both = [list(split.training_batches(RECIPE).as_numpy_iterator()) for _ in range(2)]
     for (x, y), (other_x, other_y) in zip(*both, strict=True):
         np.testing.assert_array_equal(y, other_y)
         np.testing.assert_array_equal(x, other_x)
     other = RECIPE.override(["seed=1"])
-    assert labels(data_sets.training_batches(split, other)) != [y.tolist() for _, y in both[0]]
+    assert labels(split.training_batches(other)) != [y.tolist() for _, y in both[0]]
 
 
 @pytest.mark.parametrize("steps", [None, 3])
 def test_going_on_at_an_epoch_gives_the_same_batches(steps, records_of):
     split, recipe = records_of(), RECIPE.override([f"steps_per_epoch={steps}"])
-    whole = list(data_sets.training_batches(split, recipe).as_numpy_iterator())
-    rest = list(data_sets.training_batches(split, recipe, first_epoch=2).as_numpy_iterator())
+    whole = list(split.training_batches(recipe).as_numpy_iterator())
+    rest = list(split.training_batches(recipe, first_epoch=2).as_numpy_iterator())
     assert len(whole) == 4 * (steps or 8)
     for (x, y), (other_x, other_y) in zip(whole[len(whole) // 2 :], rest, strict=True):
         np.testing.assert_array_equal(y, other_y)
@@ -119,9 +119,9 @@ def test_select(records_of):
     assert len(some) == 3
     assert some.labels.tolist() == [3, 17, 50]
     assert some.select(slice(1, None)).labels.tolist() == [17, 50]
-    assert sorted(
-        flat(labels(data_sets.training_batches(some, RECIPE.override(["batch_size=3"]))))
-    ) == sorted(4 * [3, 17, 50])
+    assert sorted(flat(labels(some.training_batches(RECIPE.override(["batch_size=3"]))))) == sorted(
+        4 * [3, 17, 50]
+    )
 
 
 def damaged(number):
@@ -140,8 +140,8 @@ def test_pictures_that_cannot_be_decoded(records_of, capsys):
     assert len(rest) == COUNT - 3
     assert "3 pictures that cannot be read were skipped: 7.jpg; 30.jpg; 45.jpg" in capsys.readouterr().out
     for batches in (
-        labels(data_sets.evaluation_batches(rest, RECIPE.data, 10)),
-        labels(data_sets.training_batches(rest, RECIPE.override(["epochs=1"]))),
+        labels(rest.evaluation_batches(RECIPE.data, 10)),
+        labels(rest.training_batches(RECIPE.override(["epochs=1"]))),
     ):
         assert sorted(flat(batches)) == sorted(set(range(COUNT)) - {7, 30, 45})
 
@@ -149,8 +149,8 @@ def test_pictures_that_cannot_be_decoded(records_of, capsys):
 def test_bad_pictures_of_a_training_are_named(records_of):
     split = records_of(damaged)
     expected = r"cannot read these pictures: 7\.jpg; 30\.jpg; 45\.jpg\. --set data\.skip_bad=true"
-    with pytest.raises(UserError, match=expected), data_sets.bad_pictures_named(split):
-        labels(data_sets.training_batches(split, RECIPE))
+    with pytest.raises(UserError, match=expected), split.errors_named():
+        labels(split.training_batches(RECIPE))
 
 
 def test_labels_out_of_range(records_of):
@@ -158,11 +158,11 @@ def test_labels_out_of_range(records_of):
     fewer = tfds.features.FeaturesDict({**FEATURES, "label": tfds.features.ClassLabel(num_classes=40)})
     split = dataclasses.replace(records_of(), features=fewer)
     for batches in (
-        data_sets.evaluation_batches(split, RECIPE.data, 10),
-        data_sets.training_batches(split, RECIPE),
+        split.evaluation_batches(RECIPE.data, 10),
+        split.training_batches(RECIPE),
     ):
         expected = r"^labels must be from 0 to 39\. Received: [45]\d for [45]\d\.jpg$"
-        with pytest.raises(UserError, match=expected), data_sets.bad_pictures_named(split):
+        with pytest.raises(UserError, match=expected), split.errors_named():
             labels(batches)
 
 
@@ -176,7 +176,7 @@ def test_every_kind_of_jpeg(mode, augmentation, records_of, tmp_path):
         return path.read_bytes()
 
     recipe = RECIPE.override([f"data.augmentation={augmentation}", "epochs=1"])
-    (images, _), *_ = data_sets.training_batches(records_of(picture), recipe).as_numpy_iterator()
+    (images, _), *_ = records_of(picture).training_batches(recipe).as_numpy_iterator()
     pixels = data_sets.to_pixels(images, recipe.data.mean, recipe.data.std)
     np.testing.assert_allclose(pixels, 128, atol=2)  # what JPEG loses
 
@@ -184,11 +184,11 @@ def test_every_kind_of_jpeg(mode, augmentation, records_of, tmp_path):
 def test_imagenet_without_the_data(tmp_path, monkeypatch):
     data = RECIPE.data
     with pytest.raises(UserError, match="no such folder"):
-        records.load_imagenet(RECIPE.override([f"data.directory={tmp_path}/nowhere"]).data)
+        data_sets.load(RECIPE.override([f"data.directory={tmp_path}/nowhere"]).data)
     with pytest.raises(UserError, match=r"cannot load imagenet2012 .* \(AssertionError: Manual directory"):
-        records.load_imagenet(RECIPE.override([f"data.directory={tmp_path}"]).data)
+        data_sets.load(RECIPE.override([f"data.directory={tmp_path}"]).data)
     with pytest.raises(UserError, match=r"validation_fraction must be 0\. Received: 0\.1"):
-        records.load_imagenet(RECIPE.override(["data.validation_fraction=0.1"]).data)
+        data_sets.load(RECIPE.override(["data.validation_fraction=0.1"]).data)
     assert data.name == "imagenet2012"
 
 
@@ -207,7 +207,7 @@ def test_imagenet(imagenet):
     assert len(imagenet.train) >= 200
     assert len(imagenet.test) >= 100
     recipe = RECIPES["imagenet-mobilenetv2-sb"].override(["batch_size=16", "steps_per_epoch=2", "epochs=1"])
-    batches = list(data_sets.training_batches(imagenet.train, recipe).as_numpy_iterator())
+    batches = list(imagenet.train.training_batches(recipe).as_numpy_iterator())
     assert [(x.shape, y.shape) for x, y in batches] == [((16, 224, 224, 3), (16,))] * 2
     images = np.concatenate([x for x, _ in batches])
     # Normalized with the statistics of the whole set: 32 pictures of it are near mean 0 and deviation 1.
@@ -219,7 +219,7 @@ def test_test_pictures_are_resized_and_cropped_as_pil_does(imagenet):
     """The paper's words, by another library; they decode and resize with other roundings."""
     first = imagenet.test.select(slice(4))
     data = RECIPES["imagenet-mobilenetv2-sb"].data
-    ((images, _),) = data_sets.evaluation_batches(first, data, 4).as_numpy_iterator()
+    ((images, _),) = first.evaluation_batches(data, 4).as_numpy_iterator()
     for image, example in zip(images, first.examples().as_numpy_iterator(), strict=True):
         path = pathlib.Path(example["file_name"].decode())
         assert path.suffix.lower() == ".jpeg"
@@ -232,7 +232,7 @@ def test_test_pictures_are_resized_and_cropped_as_pil_does(imagenet):
 
 
 def test_a_calibration_does_not_read_the_whole_set(imagenet):
-    from tflite.calibrate import calibration_images
+    from tflite.export import sampled_pixels
 
-    images = calibration_images(imagenet, RECIPES["imagenet-mobilenetv2-sb"], images=5)
+    images = sampled_pixels(imagenet, RECIPES["imagenet-mobilenetv2-sb"], count=5)
     assert images.shape == (5, 224, 224, 3)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from recipes.errors import UserError
+from recipes.files import replacing
 from recipes.registry import RECIPES
-from recipes.run_directory import RunDirectory, replacing
+from recipes.run_directory import RunDirectory
 
 RECIPE = RECIPES["digits-mobilenetv2-sb"]
 

@@ -10,9 +10,9 @@ import pytest
 
 import sb_keras
 from recipes import report
-from recipes.errors import exit_code
-from recipes.monitoring import StopOnDivergence
+from recipes.command import exit_code
 from recipes.run_directory import RunDirectory
+from recipes.training.monitoring import StopOnDivergence
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 

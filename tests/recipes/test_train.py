@@ -99,7 +99,7 @@ def test_best_model_is_that_of_the_best_epoch(finished):
     assert result["best_epoch"] == best + 1
     assert result["best_validation_accuracy"] == log[best]["val_accuracy"]
     data = finished.recipe.data
-    validation = data_sets.evaluation_batches(data_sets.load(data).validation, data, 100)
+    validation = data_sets.load(data).validation.evaluation_batches(data, 100)
     _, accuracy = finished.load_model("best").evaluate(validation, verbose=0)
     assert accuracy == pytest.approx(log[best]["val_accuracy"], abs=1e-6)  # float32, other batches
 

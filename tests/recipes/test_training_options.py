@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from recipes import monitoring
 from recipes.run_directory import RunDirectory, load_model
+from recipes.tasks import TASKS
+from recipes.training import monitoring
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 
@@ -63,10 +64,8 @@ def moved(run):
     """How far a training of one step has moved all weights together."""
     import keras
 
-    from recipes import classification
-
     keras.utils.set_random_seed(run.recipe.seed)
-    start = weights_of(classification.compiled_model(run.recipe, 10))
+    start = weights_of(TASKS["classification"].compiled_model(run.recipe, 10))
     end = weights_of(run.load_model())
     return np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(end, start, strict=True)))
 

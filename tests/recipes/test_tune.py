@@ -17,9 +17,11 @@ import tensorflow as tf
 import tiny
 
 from recipes import tune
+from recipes.command import exit_code
 from recipes.data import Dataset
-from recipes.errors import CannotWrite, exit_code
+from recipes.errors import CannotWrite
 from recipes.recipe import Recipe
+from recipes.search import tuner
 
 # keras-tuner 1.4.8 uses a name that Python deprecates.
 pytestmark = [
@@ -49,13 +51,13 @@ def trained(monkeypatch):
     def train(run, recipe):
         calls.append(recipe)
         if recipe.optimizer.learning_rate > 1:
-            raise tune.Diverged("the loss is nan in epoch 1")
+            raise tuner.Diverged("the loss is nan in epoch 1")
         run.claim(recipe)
         accuracy = 0.9 - recipe.model.attention.lambda_init + 0.01 * recipe.seed
         run.write_result({"validation_accuracy": accuracy})
         return run.result
 
-    monkeypatch.setattr(tune, "train", train)
+    monkeypatch.setattr(tuner, "train", train)
     return calls
 
 
@@ -94,7 +96,7 @@ def test_grid_with_seeds(trained, tmp_path, capsys):
 
 def test_goes_on_without_repeating(trained, tmp_path, monkeypatch):
     directory, count = tmp_path / "s", 0
-    original = tune.train
+    original = tuner.train
 
     def interrupted(run, recipe):
         nonlocal count
@@ -103,10 +105,10 @@ def test_goes_on_without_repeating(trained, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(run, recipe)
 
-    monkeypatch.setattr(tune, "train", interrupted)
+    monkeypatch.setattr(tuner, "train", interrupted)
     assert run_tune(directory, "--space", "lambda") == 130
     assert len(trained) == 2
-    monkeypatch.setattr(tune, "train", original)
+    monkeypatch.setattr(tuner, "train", original)
     assert run_tune(directory, "--space", "lambda") == 0
     tried = [recipe.model.attention.lambda_init for recipe in trained]
     assert sorted(tried) == [0.01, 0.05, 0.1, 0.5, 1.0]
@@ -122,7 +124,8 @@ sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
 import tiny
 from recipes import tune
 from recipes.data import Dataset
-from recipes.errors import CannotWrite, exit_code
+from recipes.command import exit_code
+from recipes.errors import CannotWrite
 tiny.shrink()
 {code}
 sys.exit(exit_code(lambda: tune.main({arguments!r})))
@@ -130,14 +133,15 @@ sys.exit(exit_code(lambda: tune.main({arguments!r})))
 
 
 KILLED = """
-train, trials = tune.train, []
+from recipes.search import tuner
+train, trials = tuner.train, []
 def killed(run, recipe):
     trials.append(recipe)
     if len(trials) == 2:
-        from recipes.monitoring import StopOnDivergence
+        from recipes.training.monitoring import StopOnDivergence
         StopOnDivergence.on_epoch_begin = lambda self, epoch, logs=None: os.kill(os.getpid(), signal.SIGKILL)
     return train(run, recipe=recipe)
-tune.train = killed
+tuner.train = killed
 """
 
 
@@ -176,14 +180,14 @@ def test_a_damaged_state_of_the_search(trained, tmp_path, capsys):
     ],
 )
 def test_what_fails_is_recorded(error, reason, trained, tmp_path, monkeypatch):
-    original = tune.train
+    original = tuner.train
 
     def train(run, recipe):
         if recipe.model.attention.lambda_init == 0.2:
             raise error
         return original(run, recipe)
 
-    monkeypatch.setattr(tune, "train", train)
+    monkeypatch.setattr(tuner, "train", train)
     assert run_tune(tmp_path / "s", "--choice", f"{LAMBDA}=0.1,0.2,0.3") == 0
     reasons = {row[LAMBDA]: row["reason"] for row in read_trials(tmp_path / "s")}
     assert reasons == {"0.1": "", "0.2": reason, "0.3": ""}
@@ -191,18 +195,18 @@ def test_what_fails_is_recorded(error, reason, trained, tmp_path, monkeypatch):
 
 def test_a_full_disk_ends_the_search(trained, tmp_path, monkeypatch, capsys):
     """It is no trial's failure: the same command goes on with the same trial."""
-    original = tune.train
+    original = tuner.train
 
     def train(run, recipe):
         if recipe.model.attention.lambda_init == 0.2:
             raise CannotWrite(f"cannot write {run.path}: No space left on device")
         return original(run, recipe)
 
-    monkeypatch.setattr(tune, "train", train)
+    monkeypatch.setattr(tuner, "train", train)
     assert run_tune(tmp_path / "s", "--choice", f"{LAMBDA}=0.1,0.2,0.3") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: cannot write ")
-    monkeypatch.setattr(tune, "train", original)
+    monkeypatch.setattr(tuner, "train", original)
     assert run_tune(tmp_path / "s", "--choice", f"{LAMBDA}=0.1,0.2,0.3") == 0
     assert [recipe.model.attention.lambda_init for recipe in trained] == [0.1, 0.2, 0.3]
 
@@ -215,10 +219,10 @@ def test_a_detector(tmp_path, monkeypatch):
         run.write_result({"validation_mean_average_precision": recipe.model.attention.lambda_init})
         return run.result
 
-    monkeypatch.setattr(tune, "train", train)
+    monkeypatch.setattr(tuner, "train", train)
     pictures = np.zeros(1000)
     dataset = Dataset((), pictures, pictures, pictures)
-    monkeypatch.setattr("recipes.detection.load", lambda data: dataset)
+    monkeypatch.setattr("recipes.data.voc.load_voc", lambda data: dataset)
     arguments = ["voc-ssdlite-mobilenetv2-sb", "--run-dir", str(tmp_path / "s")]
     assert exit_code(lambda: tune.main([*arguments, "--choice", f"{LAMBDA}=0.1,0.3"])) == 0
     scores = {row[LAMBDA]: row["validation_mean_average_precision"] for row in read_trials(tmp_path / "s")}

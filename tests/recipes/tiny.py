@@ -43,8 +43,8 @@ sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
 import tiny
 from recipes import train
-from recipes.errors import exit_code
-from recipes.monitoring import StopOnDivergence
+from recipes.command import exit_code
+from recipes.training.monitoring import StopOnDivergence
 tiny.shrink()
 {textwrap.dedent(code)}
 sys.exit(exit_code(lambda: train.main({arguments(*args, **kwargs)!r})))

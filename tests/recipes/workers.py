@@ -38,7 +38,7 @@ import sys
 sys.path.insert(0, {str(ROOT / "tests" / "recipes")!r})
 import tiny
 from recipes import train
-from recipes.errors import exit_code
+from recipes.command import exit_code
 tiny.shrink()
 index = {index}
 {textwrap.dedent(code)}

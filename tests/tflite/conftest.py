@@ -52,7 +52,7 @@ def run(tmp_path_factory):
 
 def load_digits(recipe, split):
     split = getattr(data_sets.load(recipe.data), split)
-    batches = data_sets.evaluation_batches(split, recipe.data, 500)
+    batches = split.evaluation_batches(recipe.data, 500)
     return np.concatenate([x.numpy() for x, _ in batches]), split.labels
 
 

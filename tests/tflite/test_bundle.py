@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from recipes.errors import exit_code
+from recipes.command import exit_code
 from tflite.convert import convert
 from tflite.web import bundle
 

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from recipes.errors import UserError, exit_code
+from recipes.command import exit_code
+from recipes.errors import UserError
 from tflite.classify import classify, main, read_image
 from tflite.convert import convert
 from tflite.metadata import Metadata, add_metadata

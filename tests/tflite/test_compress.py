@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import sb_keras
 from recipes import data as data_sets
-from recipes.errors import exit_code
+from recipes.command import exit_code
 from recipes.run_directory import RunDirectory
 from sb_keras import Attention
 from sb_keras.layers import DynamicConv2D

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import sb_keras
 from recipes.errors import UserError
-from recipes.recipe import Compression
+from recipes.settings import Compression
 from sb_keras import ShuffleNetV2
 from sb_keras.layers import BatchNormalization, DynamicConv2D, ShiftBalance, SqueezeExcite
 from tflite.delegation import find_delegation
@@ -23,7 +23,7 @@ from tflite.interpreter import predict
 if not importlib.util.find_spec("tensorflow_model_optimization"):  # not importorskip: see tflite/tfmot.py
     pytest.skip("tensorflow-model-optimization is not installed", allow_module_level=True)
 
-from tflite.compression import clustered, pruned, quantization_aware
+from tflite.compression import cluster, prune, quantization_aware
 from tflite.fake_quantization import KernelQuantizer, emulate_integers
 
 # So small a rate that the weights keep all digits that are compared.
@@ -76,7 +76,7 @@ def is_depthwise(name):
 
 def test_pruning_takes_the_smallest_weights_of_each_layer(network, images):
     model = network()
-    before, after = kernels(sb_keras.fold(model)), kernels(pruned(model, images, FROZEN))
+    before, after = kernels(sb_keras.fold(model)), kernels(prune(model, images, FROZEN))
     assert before.keys() == after.keys()
     for name, kernel in before.items():
         if is_depthwise(name):
@@ -96,13 +96,13 @@ def test_pruning_reaches_its_goal_however_long_it_takes(steps, images):
         inputs, keras.layers.Conv2D(4, 1)(keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs))
     )
     batch = tf.data.Dataset.from_tensors(images)
-    kernel = pruned(model, batch, Compression(epochs=steps, sparsity=0.75)).layers[-1].get_weights()[0]
+    kernel = prune(model, batch, Compression(epochs=steps, sparsity=0.75)).layers[-1].get_weights()[0]
     assert np.count_nonzero(kernel) == 3
 
 
 def test_clusters(network, images):
     model = network()
-    before, after = kernels(sb_keras.fold(model)), kernels(clustered(model, images, FROZEN))
+    before, after = kernels(sb_keras.fold(model)), kernels(cluster(model, images, FROZEN))
     for name, kernel in before.items():
         if is_depthwise(name):
             np.testing.assert_array_equal(after[name], kernel)
@@ -116,12 +116,12 @@ def test_clusters(network, images):
 def test_few_weights_are_not_clustered(images):
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(4, 1)(inputs))
-    after = clustered(model, images, Compression(epochs=1, clusters=12, learning_rate=1e-9))
+    after = cluster(model, images, Compression(epochs=1, clusters=12, learning_rate=1e-9))
     np.testing.assert_allclose(after.get_weights()[0], model.get_weights()[0], rtol=0, atol=1e-6)
     assert len(np.unique(after.get_weights()[0])) == 12
 
 
-@pytest.mark.parametrize("compress", [pruned, clustered])
+@pytest.mark.parametrize("compress", [prune, cluster])
 def test_fine_tuning_brings_back_the_answers(compress, network, images):
     """The network with less in its weights comes closer to the answers it was to keep, by its own measure."""
     model = network()
@@ -138,7 +138,7 @@ def test_fine_tuning_brings_back_the_answers(compress, network, images):
 def test_the_model_is_left_as_it_was(network, images):
     model = network()
     before, outputs = model.get_weights(), model(images)
-    for compress in (pruned, clustered, quantization_aware):
+    for compress in (prune, cluster, quantization_aware):
         compress(model, images, Compression(epochs=1, learning_rate=0.01))
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -152,8 +152,8 @@ def test_labels_and_sequence(images):
     seen = []
     compression = Compression(epochs=3, steps_per_epoch=2, learning_rate=1e-3)
     labelled = tf.data.Dataset.from_tensor_slices((images, np.zeros(64))).batch(16)
-    with_labels = pruned(model, labelled, compression, lambda done, steps: seen.append((done, steps)))
-    without = pruned(model, labelled.map(lambda x, y: x), compression)
+    with_labels = prune(model, labelled, compression, lambda done, steps: seen.append((done, steps)))
+    without = prune(model, labelled.map(lambda x, y: x), compression)
     assert seen == [(n, 6) for n in range(1, 7)]
     np.testing.assert_array_equal(with_labels.get_weights()[0], without.get_weights()[0])
 
@@ -281,7 +281,7 @@ def small(make):
     return keras.Model(inputs, make(inputs))
 
 
-EVERY = (pruned, clustered, quantization_aware)
+EVERY = (prune, cluster, quantization_aware)
 
 
 @pytest.mark.parametrize("compress", EVERY)
@@ -312,14 +312,14 @@ def test_layers_that_cannot_be_rounded(layer, message):
 
 def test_no_images():
     with pytest.raises(UserError, match="needs images"):
-        pruned(small(keras.layers.Conv2D(2, 1)), np.zeros((0, 32, 32, 4), "float32"))
+        prune(small(keras.layers.Conv2D(2, 1)), np.zeros((0, 32, 32, 4), "float32"))
 
 
 def test_divergence(rng):
     model = small(keras.layers.Conv2D(2, 1))
     images = rng.normal(size=(8, 32, 32, 4)).astype("float32")
     with pytest.raises(UserError, match="diverged"):
-        pruned(model, images * 1e20, Compression(epochs=1))
+        prune(model, images * 1e20, Compression(epochs=1))
 
 
 def started(program):
@@ -346,7 +346,7 @@ def test_without_the_package():
     program = """
 import sys
 sys.modules["tensorflow_model_optimization"] = None
-from recipes.errors import exit_code
+from recipes.command import exit_code
 def main():
     import tflite.compression
 sys.exit(exit_code(main))

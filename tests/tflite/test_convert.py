@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from recipes.command import exit_code
 from recipes.data import to_pixels
-from recipes.errors import exit_code
 from recipes.recipe import Recipe
 from recipes.run_directory import RunDirectory
 from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2
@@ -256,7 +256,7 @@ def test_gate(run, tmp_path, capsys, monkeypatch):
     """A file that is worse than allowed is not written, the worst layers are named, and the code is 1."""
     data = run.recipe.data
     bad = convert(ruined(run.load_model()), normalization=(data.mean, data.std))
-    monkeypatch.setattr("tflite.convert.quantize_file", lambda *_: bad)
+    monkeypatch.setattr("tflite.export.quantize_file", lambda *_: bad)
     out = tmp_path / "model.tflite"
     out.write_bytes(b"old")
     assert command(run.path, "--out", out, "--quantize", "dynamic", "--evaluate", "--overwrite") == 1

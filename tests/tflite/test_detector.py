@@ -12,15 +12,17 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 import sb_keras
-from recipes import detection
-from recipes.errors import exit_code
+from recipes.command import exit_code
+from recipes.data import voc
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
+from recipes.tasks.detection import by_picture
 from sb_keras.detection import detect, ssdlite_anchors
 from tflite import convert as convert_program
 from tflite import evaluate as evaluate_program
+from tflite.accuracy import mean_average_precision
 from tflite.convert import convert
-from tflite.detector import find, mean_average_precision
+from tflite.detector import run_detector
 from tflite.metadata import DETECTION_OUTPUTS, Metadata, add_metadata, read_metadata
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "recipes"))
@@ -33,9 +35,7 @@ PIXELS = Metadata(name="shapes", labels=CLASSES, mean=(0.0,) * 3, std=(1 / 255,)
 @pytest.fixture(scope="module")
 def pixels():
     """Pictures of rectangles as pixels, (8, 300, 300, 3)."""
-    images = detection.evaluation_batches(
-        shapes_dataset().test, RECIPES["voc-ssdlite-mobilenetv2-sb"].data, 8
-    )
+    images = shapes_dataset().test.evaluation_batches(RECIPES["voc-ssdlite-mobilenetv2-sb"].data, 8)
     ((images, _),) = images.as_numpy_iterator()
     return np.round(images * 128 + 127).astype("float32")
 
@@ -73,11 +73,13 @@ def opened(content):
 def by_keras(model, pixels):
     outputs = model.predict((pixels - 127) / 128, verbose=0)
     found = keras.tree.map_structure(lambda x: x.numpy(), detect(outputs, ssdlite_anchors()))
-    return detection.by_picture(found)
+    return by_picture(found)
 
 
 def test_the_file_finds_what_keras_finds(model, content, pixels):
-    for actual, expected in zip(find(opened(content), [pixels]), by_keras(model, pixels), strict=True):
+    for actual, expected in zip(
+        run_detector(opened(content), [pixels]), by_keras(model, pixels), strict=True
+    ):
         assert len(expected["scores"]) > 10
         # The hundredth box may be another one where scores are as good as equal.
         best = int(np.sum(expected["scores"] > expected["scores"][-1] + 1e-4))
@@ -110,7 +112,7 @@ def test_layout_is_that_of_tflites_detectors(content):
 def test_smaller_weights(model, quantization, pixels):
     content = convert(model, quantization, normalization=(MEAN, STD))
     for actual, expected in zip(
-        find(opened(content), [pixels[:2]]), by_keras(model, pixels[:2]), strict=True
+        run_detector(opened(content), [pixels[:2]]), by_keras(model, pixels[:2]), strict=True
     ):
         # The best box of a picture, to what half precision and 8-bit weights leave of it.
         assert actual["scores"][0] == pytest.approx(expected["scores"][0], abs=0.1)
@@ -128,7 +130,7 @@ def test_int8_keeps_scales_of_logits_and_boxes_apart(model, pixels):
         if tensor["name"].endswith("_float") or tuple(tensor["shape"]) in ((1, 3000, 4), (1, 3000, 5))
     }
     assert len({scale for scale in scales.values() if scale}) >= 2
-    for actual, expected in zip(find(interpreter, [pixels]), by_keras(model, pixels), strict=True):
+    for actual, expected in zip(run_detector(interpreter, [pixels]), by_keras(model, pixels), strict=True):
         assert actual["scores"].max() == pytest.approx(expected["scores"].max(), abs=0.2)
 
 
@@ -159,7 +161,7 @@ def test_mediapipe_finds_the_same(content, pixels):
 
     content = add_metadata(convert_without_labels(content), PIXELS)
     options = ObjectDetectorOptions(base_options=BaseOptions(model_asset_buffer=content), max_results=5)
-    expected = find(opened(content), [pixels])
+    expected = run_detector(opened(content), [pixels])
     inside = 0
     with contextlib.closing(ObjectDetector.create_from_options(options)) as detector:
         for picture, each in zip(pixels, expected, strict=True):
@@ -205,7 +207,7 @@ def run(model, tmp_path_factory):
 
 
 def test_convert_and_evaluate_programs(run, pixels, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(detection, "load", lambda data: shapes_dataset())
+    monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
     out = tmp_path / "shapes.tflite"
     # Nothing that this network finds is an object: its score hangs on the order of what scores the same.
     arguments = [str(run.path), "--out", str(out), "--evaluate", "--max-drop", "100"]
@@ -214,7 +216,7 @@ def test_convert_and_evaluate_programs(run, pixels, tmp_path, monkeypatch, capsy
     scores = {line[0]: line[1] for line in lines if line and line[0] in ("Keras", "folded", "TFLite")}
     assert len(scores) == 3
     assert read_metadata(out).labels == CLASSES
-    expected = mean_average_precision(shapes_dataset().test, find(opened(out.read_bytes()), [pixels]))
+    expected = mean_average_precision(shapes_dataset().test, run_detector(opened(out.read_bytes()), [pixels]))
     assert scores["TFLite"] == f"{expected:.2f}"
 
     assert exit_code(lambda: evaluate_program.main([str(out), str(run.path)])) == 0
@@ -224,7 +226,7 @@ def test_convert_and_evaluate_programs(run, pixels, tmp_path, monkeypatch, capsy
 
 
 def test_a_gate_that_fails_writes_nothing(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(detection, "load", lambda data: shapes_dataset())
+    monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
     monkeypatch.setattr(
         convert_program,
         "average_precisions",
@@ -238,7 +240,7 @@ def test_a_gate_that_fails_writes_nothing(run, tmp_path, monkeypatch, capsys):
 
 
 def test_a_classifiers_file_does_not_fit_a_detectors_recipe(run, models, monkeypatch, capsys):
-    monkeypatch.setattr(detection, "load", lambda data: shapes_dataset())
+    monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
     (file, *_) = sorted(models.glob("*.tflite"))
     assert exit_code(lambda: evaluate_program.main([str(file), str(run.path)])) == 2
     assert "does not fit the recipe's data" in capsys.readouterr().err
@@ -260,5 +262,5 @@ def test_no_class_is_lost_with_any_number_of_threads(threads):
     values[0, anchors, 0], values[0, anchors, 1 + np.arange(classes)] = 0, 10
     interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
-    (found,) = find(interpreter, [values])
+    (found,) = run_detector(interpreter, [values])
     assert sorted(found["classes"]) == list(range(classes))

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.errors import exit_code
+from recipes.command import exit_code
 from tflite.convert import convert
 from tflite.evaluate import main
 from tflite.interpreter import open_interpreter, predict

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tflite.latency import InputError, distinct_labels, measure, summarize, take_turns
+from recipes.errors import UserError
+from tflite.latency import distinct_labels, measure, summarize, take_turns
 
 
 def test_take_turns_mixes_the_order_and_times_the_second_of_two_runs():
@@ -121,12 +122,12 @@ def test_labels_tell_files_apart(paths, labels):
 def test_every_file_is_checked_before_any_is_timed(models):
     paths, rounds = [models / "plain.tflite", models / "flex.tflite"], []
 
-    with pytest.raises(InputError, match="FlexMatrixInverse"):
+    with pytest.raises(UserError, match="FlexMatrixInverse"):
         measure(paths, progress=lambda done, total: rounds.append(done))
 
     assert rounds == []
 
 
 def test_measure_needs_a_file():
-    with pytest.raises(InputError, match="files: expected at least one, received none"):
+    with pytest.raises(UserError, match="files: expected at least one, received none"):
         measure([])

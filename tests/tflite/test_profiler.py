@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from small_models import IMAGE, conv, to_tflite
 
+from recipes.errors import UserError
 from tflite import compiled_model
 from tflite.compiled_model import Event, ProfiledModel
 from tflite.delegation import Operator
-from tflite.latency import InputError
 from tflite.profiler import REST, find_sources, operator_times, summarize
 
 # The converter says so whenever a model becomes int8, although the representative images give the statistics.
@@ -218,9 +218,9 @@ def test_sources(kinds, names, expected):
 
 def test_counts_and_files_are_checked(models, tmp_path):
     for wrong in ({"threads": 0}, {"runs": 0}):
-        with pytest.raises(InputError, match=r": expected at least 1, received 0$"):
+        with pytest.raises(UserError, match=r": expected at least 1, received 0$"):
             operator_times(models / "plain.tflite", **wrong)
-    with pytest.raises(InputError, match="expected a model that LiteRT loads"):
+    with pytest.raises(UserError, match="expected a model that LiteRT loads"):
         operator_times(tmp_path / "missing.tflite")
 
 
@@ -232,21 +232,21 @@ def test_control_flow_is_refused(tmp_path):
         )
     )
 
-    with pytest.raises(InputError, match="expected a model of one subgraph, received 3"):
+    with pytest.raises(UserError, match="expected a model of one subgraph, received 3"):
         operator_times(path)
 
 
 def test_a_runtime_that_fails_is_named(models):
-    with pytest.raises(InputError, match=r"received error \d+ of LiteRtCreateModelFromFile"):
+    with pytest.raises(UserError, match=r"received error \d+ of LiteRtCreateModelFromFile"):
         ProfiledModel(models / "notes.tflite", 1, {})
-    with pytest.raises(InputError, match="expected an input of 1024 bytes, received 4"):
+    with pytest.raises(UserError, match="expected an input of 1024 bytes, received 4"):
         ProfiledModel(models / "plain.tflite", 1, {0: np.zeros(1, "float32")})
 
 
 def test_events_of_another_layout_are_refused(models, monkeypatch):
     monkeypatch.setattr(compiled_model, "_EVENT_TYPES", {1})
 
-    with pytest.raises(InputError, match=r"expected events as ai-edge-litert 2\.3 has them"):
+    with pytest.raises(UserError, match=r"expected events as ai-edge-litert 2\.3 has them"):
         operator_times(models / "plain.tflite", runs=1)
 
 
@@ -254,5 +254,5 @@ def test_a_missing_library_is_named(models, monkeypatch, tmp_path):
     compiled_model._library.cache_clear()
     monkeypatch.setattr(ai_edge_litert, "__path__", [str(tmp_path)])
 
-    with pytest.raises(InputError, match="received a LiteRT without it"):
+    with pytest.raises(UserError, match="received a LiteRT without it"):
         operator_times(models / "plain.tflite", runs=1)

@@ -5,9 +5,10 @@ import itertools
 
 import pytest
 
-from recipes import tune as search
-from recipes.errors import UserError, exit_code
+from recipes.command import exit_code
+from recipes.errors import UserError
 from recipes.registry import RECIPES
+from recipes.search import tuner
 from tflite import tune
 
 RECIPE = RECIPES["digits-mobilenetv2-sb"]
@@ -35,7 +36,7 @@ def test_refuses_what_takes_longer(tmp_path, monkeypatch, capsys):
         run.write_result({"validation_accuracy": 0.5})
         return run.result
 
-    monkeypatch.setattr(search, "train", train)
+    monkeypatch.setattr(tuner, "train", train)
     monkeypatch.setattr(tune, "latency_ms", lambda recipe: 10 * recipe.model.width_multiplier)
     arguments = ["digits-mobilenetv2-sb", "--run-dir", str(tmp_path / "s"), "--max-latency-ms", "4.5"]
     arguments += ["--choice", "model.width_multiplier=0.35,0.5,0.75"]

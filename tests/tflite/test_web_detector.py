@@ -9,7 +9,7 @@ from PIL import Image
 
 from sb_keras.detection import ssdlite_anchors
 from tflite.convert import convert
-from tflite.detector import find
+from tflite.detector import run_detector
 from tflite.metadata import Metadata, add_metadata
 from tflite.web import bundle
 
@@ -75,7 +75,7 @@ def test_page_finds_what_litert_in_python_finds(page, files, kind, picture):
     interpreter = Interpreter(str(files / f"{kind}.tflite"))
     interpreter.allocate_tensors()
     color = np.array(Image.open(files / f"{picture}.png"))[:1, :1]
-    (found,) = find(interpreter, [np.full((1, 300, 300, 3), color, "float32")])
+    (found,) = run_detector(interpreter, [np.full((1, 300, 300, 3), color, "float32")])
     assert "300 × 300 px · detector · 3 classes" in page.inner_text("#model-details")
 
     for least in (0.3, 0.9):

@@ -6,17 +6,19 @@ DIR is the run directory that FILE.tflite was converted from. The pictures are t
 first ten classes) in the test set, whatever the model makes of them.
 """
 
-import argparse
 import json
 import pathlib
 import sys
 
 import numpy as np
-from PIL import Image
 
-from recipes import data as data_sets
-from recipes.errors import UserError, exit_code
-from recipes.run_directory import RunDirectory, replacing
+from recipes.command import Parser, exit_code, start_keras
+from recipes.data import load
+from recipes.data.catalog import check
+from recipes.errors import UserError
+from recipes.files import replacing, write_bytes, write_text
+from recipes.run_directory import RunDirectory
+from recipes.tasks import task_of
 from tflite.interpreter import open_interpreter
 
 PAGE = pathlib.Path(__file__).parent
@@ -39,22 +41,24 @@ def bundle(run, file, out, which="final"):
     Raises:
         UserError: If the file does not fit the run, or something cannot be written.
     """
+    from PIL import Image
+
     check_classifier(file)
-    recipe, dataset = run.recipe, data_sets.load(run.recipe.data)
+    recipe, dataset = run.recipe, load(run.recipe.data)
     _check_fits(file, recipe.data.image_size, len(dataset.classes))
     model = run.load_model(which)
-    data_sets.check_classes(dataset, model)
+    task_of(recipe).check_classes(dataset, model)
     labels = dataset.test.labels
     indices = [int(np.argmax(labels == label)) for label in np.unique(labels)[:PICTURES]]
-    (images, labels), *_ = data_sets.evaluation_batches(dataset.test.select(indices), recipe.data, PICTURES)
-    answers = model.predict(images, verbose=0)
+    some = dataset.test.select(indices)
+    answers = model.predict(some.evaluation_batches(recipe.data, PICTURES), verbose=0)
+    ((pixels, labels),) = some.pixel_batches(recipe.data, PICTURES)
 
     try:
         for folder in ("models", "pictures"):
             (out / folder).mkdir(parents=True, exist_ok=True)
-        with replacing(out / "models" / file.name) as temporary:
-            temporary.write_bytes(file.read_bytes())
-        for number, image in enumerate(_pixels(images.numpy(), recipe.data)):
+        write_bytes(file.read_bytes(), out / "models" / file.name)
+        for number, image in enumerate(np.asarray(pixels).astype("uint8")):
             with replacing(out / "pictures" / f"{number}.png") as temporary:
                 Image.fromarray(image).save(temporary, "png")
         content = {
@@ -66,32 +70,33 @@ def bundle(run, file, out, which="final"):
                     "class": dataset.classes[label],
                     "keras": [round(float(share), 6) for share in answer],
                 }
-                for number, (label, answer) in enumerate(zip(labels.numpy(), answers, strict=True))
+                for number, (label, answer) in enumerate(zip(np.asarray(labels), answers, strict=True))
             ],
         }
-        with replacing(out / "models" / "bundle.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+        write_text(json.dumps(content, indent=1) + "\n", out / "models" / "bundle.json")
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}") from error
     return content
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m tflite.web.bundle", description="Gives the web page its model, pictures and answers."
-    )
-    parser.add_argument("run_dir", metavar="DIR", help="the run directory that the file was converted from")
+    parser = Parser("tflite.web.bundle", __doc__)
+    parser.add_run_dir()
     parser.add_argument("file", metavar="FILE.tflite", type=pathlib.Path)
-    parser.add_argument("--model", choices=("final", "best"), default="final", help="default: %(default)s")
+    parser.add_model()
     parser.add_argument(
         "--out", metavar="FOLDER", type=pathlib.Path, default=PAGE, help="default: the page's"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what the page has")
+    parser.add_overwrite("what the page has")
     args = parser.parse_args(argv)
 
     run = RunDirectory.existing(args.run_dir)
     if (args.out / "models" / "bundle.json").exists() and not args.overwrite:
         raise UserError(f"{args.out} has a model; --overwrite replaces it")
+    run.model_file(args.model)
+    check_classifier(args.file)
+    check(run.recipe.data)
+    start_keras()
     content = bundle(run, args.file, args.out, args.model)
     print(f"{args.out}: {content['model']} and {len(content['pictures'])} pictures")
 
@@ -111,11 +116,6 @@ def _check_fits(file, image_size, classes):
     expected = [(1, image_size, image_size, 3), (1, classes)]
     if received != expected:
         raise UserError(f"{file} does not fit the run. Expected shapes: {expected}. Received: {received}")
-
-
-def _pixels(images, data):
-    """The pictures that were normalized to `images`."""
-    return np.round(255 * (images * data.std + data.mean)).astype("uint8")
 
 
 if __name__ == "__main__":

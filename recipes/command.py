@@ -1,0 +1,168 @@
+"""What the programs share: options, progress, and how they begin and end.
+
+A program answers at once what its command line alone shows: it imports neither Keras nor TensorFlow, which
+take seconds, before `start_keras`.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import textwrap
+
+from recipes.errors import UserError, suggestion
+
+# Those that train; Keras can also be told by its own configuration file.
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of a program, with methods for the options that programs share.
+
+    Args:
+        module: The program's module, for example `"recipes.train"`.
+        doc: Its docstring, whose first line describes it.
+        **kwargs: As `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, module, doc, **kwargs):
+        super().__init__(
+            prog=f"python -m {module}",
+            description=(doc or "").partition("\n")[0],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **kwargs,
+        )
+
+    def error(self, message):
+        """Ends the program with one line; the usage is one `--help` away."""
+        unknown = next((word for word in message.split() if word.startswith("--")), "")
+        known = [option for option in self._option_string_actions if option != unknown]
+        hint = suggestion(unknown, known) if message.startswith("unrecognized") else ""
+        self.exit(2, f"error: {message}{'.' if hint else ''}{hint}\n")
+
+    def add_recipe(self, default=None):
+        """The recipe, by its name or its JSON file."""
+        text = "a name that `python -m recipes.list` shows, or a recipe's JSON file"
+        if default is None:
+            self.add_argument("recipe", metavar="RECIPE", help=text)
+        else:
+            text += " (default: %(default)s)"
+            self.add_argument("recipe", metavar="RECIPE", nargs="?", default=default, help=text)
+
+    def add_set(self, keys, metavar="KEY=VALUE", text="changes the recipe; the keys are below"):
+        """`--set`, with a list of its keys under the help.
+
+        Args:
+            keys: Rows of `recipes.fields.documented_keys`.
+            metavar: What it takes, in short.
+            text: What it does.
+        """
+        self.add_argument("--set", metavar=metavar, action="append", default=[], help=text)
+        lines = ["keys of --set:"]
+        for key, kind, default, sentence in keys:
+            lines += [f"  {key}  ({kind}; {default})", *textwrap.wrap(sentence, 100, **_INDENT)]
+        self.epilog = "\n".join(lines)
+
+    def add_run_dir(self):
+        """The run directory that a program reads."""
+        self.add_argument("run_dir", metavar="DIR", help="a run directory that recipes.train wrote")
+
+    def add_model(self):
+        """`--model`, which of a run's models."""
+        self.add_argument(
+            "--model", choices=("final", "best"), default="final", help="the run's model (%(default)s)"
+        )
+
+    def add_csv(self, what):
+        """`--csv`."""
+        self.add_argument("--csv", metavar="FILE", help=f"also write {what} to a CSV file")
+
+    def add_plot(self, what):
+        """`--plot`."""
+        self.add_argument("--plot", metavar="FILE.png", help=f"also draw {what}")
+
+    def add_overwrite(self, what):
+        """`--overwrite`."""
+        self.add_argument("--overwrite", action="store_true", help=f"replace {what} if there")
+
+
+_INDENT = {"initial_indent": " " * 6, "subsequent_indent": " " * 6}
+
+
+def exit_code(main):
+    """Runs a program's `main`; what it returns, or 2 after a `UserError` and 130 after Ctrl-C."""
+    try:
+        code = main() or 0
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever reads our output, `head` for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def start_keras():
+    """Imports Keras and its backend without the noise of their start.
+
+    Raises:
+        UserError: If the backend is unknown or not installed.
+    """
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend and backend not in BACKENDS:
+        raise UserError(
+            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: {backend!r}."
+            f"{suggestion(backend, BACKENDS)}"
+        )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # information and warnings of TensorFlow's C++
+    with _silent():
+        try:
+            import keras
+
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                tf.config.list_physical_devices()  # looks for GPUs, and says that there are none
+        except ImportError as error:
+            raise UserError(
+                f"Keras needs {error.name or error}, which is not installed. Install it, or set "
+                f"KERAS_BACKEND to one of {', '.join(BACKENDS)}"
+            ) from error
+        except ValueError as error:  # of Keras's own configuration file
+            raise UserError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _silent():
+    """Keeps back what is written to standard error, also by libraries in C++, unless an error follows."""
+    try:
+        descriptor = sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):  # standard error is no file, as in a notebook
+        yield
+        return
+    kept = os.dup(descriptor)
+    with tempfile.TemporaryFile() as noise:
+        try:
+            os.dup2(noise.fileno(), descriptor)
+            yield
+        finally:
+            os.dup2(kept, descriptor)
+            os.close(kept)
+
+
+def progress(items, total=None, unit="picture"):
+    """The same items; on a terminal, with a line on standard error of how many are done and how fast.
+
+    Args:
+        items: An iterable, or None for a bar that is told by its `update` method.
+        total: How many there are, where `len(items)` does not say.
+        unit: What one is.
+    """
+    from tqdm import tqdm  # not installed where a file is only run
+
+    return tqdm(items, total=total, unit=unit, disable=None, leave=False, dynamic_ncols=True)

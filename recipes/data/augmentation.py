@@ -1,0 +1,116 @@
+"""Augmentation of training images; the same seed gives the same image."""
+
+import tensorflow as tf
+
+from recipes.data.pictures import decode
+
+CROP_ATTEMPTS = 10
+
+
+def pad_crop_flip(images, seed, pad, flip):
+    """Zero padding, random crop back to the old size, and random mirroring, for each image on its own.
+
+    Args:
+        images: Tensor (batch, height, width, channels).
+        seed: Two integers; the same seed gives the same result.
+        pad: Pixels added on every side.
+        flip: Whether to mirror half of the images.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    batch, height, width, _ = tf.unstack(tf.shape(images))
+    crop_seed, flip_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
+    if pad:
+        padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+        corner = tf.random.stateless_uniform((batch, 2), crop_seed, 0, 2 * pad + 1, tf.int32)
+        images = tf.gather(padded, corner[:, :1] + tf.range(height), axis=1, batch_dims=1)
+        images = tf.gather(images, corner[:, 1:] + tf.range(width), axis=2, batch_dims=1)
+    if flip:
+        coin = tf.random.stateless_uniform((batch, 1, 1, 1), flip_seed) < 0.5
+        images = tf.where(coin, tf.reverse(images, axis=[2]), images)
+    return images
+
+
+def random_resized_crop(picture, seed, size, area=(0.08, 1.0), aspect_ratio=(3 / 4, 4 / 3), flip=True):
+    """ImageNet's augmentation (paper, section 5.1): a random part of the picture, resized, and mirroring.
+
+    The part is drawn before the picture is decoded, and of a JPEG only the part is decoded. As in
+    torchvision's `RandomResizedCrop`, the area is uniform and the aspect ratio log-uniform; where none of ten
+    draws fits into the picture, it is the largest central part of an allowed aspect ratio.
+
+    Args:
+        picture: The bytes of a JPEG, PNG, BMP or GIF file, a scalar string tensor.
+        seed: Two integers.
+        size: Height and width of the result in pixels.
+        area: Bounds of the part's share of the picture's area.
+        aspect_ratio: Bounds of the part's width / height.
+        flip: Whether to mirror half of the images.
+
+    Returns:
+        A float32 tensor (size, size, 3) of pixels in [0, 255].
+    """
+    crop_seed, flip_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
+
+    def part_of_jpeg():
+        height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(picture))
+        window = random_window(height, width, crop_seed, area, aspect_ratio)
+        return tf.io.decode_and_crop_jpeg(picture, window, channels=3)
+
+    def part_of_other():
+        pixels = decode(picture)
+        height, width, _ = tf.unstack(tf.shape(pixels))
+        window = random_window(height, width, crop_seed, area, aspect_ratio)
+        return tf.image.crop_to_bounding_box(pixels, *tf.unstack(window))
+
+    part = tf.cond(tf.io.is_jpeg(picture), part_of_jpeg, part_of_other)
+    # Antialiased, as PIL and with it torchvision resize.
+    image = tf.image.resize(tf.ensure_shape(part, (None, None, 3)), (size, size), antialias=True)
+    if flip:
+        coin = tf.random.stateless_uniform((), flip_seed) < 0.5
+        image = tf.cond(coin, lambda: tf.reverse(image, axis=[1]), lambda: image)
+    return tf.ensure_shape(image, (size, size, 3))
+
+
+def resized_center(picture, size):
+    """ImageNet's test pictures (paper, section 5.1): resized to 256×256, of which the centre is 224×224.
+
+    Args:
+        picture: As `random_resized_crop`.
+        size: Height and width of the centre in pixels; the picture is first resized to 8/7 of it.
+
+    Returns:
+        As `random_resized_crop`.
+    """
+    whole = round(size * 256 / 224)
+    pixels = decode(picture)
+    pixels = tf.image.resize(pixels, (whole, whole), antialias=True)
+    margin = (whole - size) // 2
+    return tf.ensure_shape(pixels[margin : margin + size, margin : margin + size], (size, size, 3))
+
+
+def random_window(height, width, seed, area, aspect_ratio):
+    """Draws the part for `random_resized_crop`: top, left, height, width, in pixels."""
+    shares, ratios, tops, lefts = tf.unstack(tf.random.stateless_uniform((4, CROP_ATTEMPTS), seed))
+    pixels = tf.cast(height * width, tf.float32) * (area[0] + shares * (area[1] - area[0]))
+    low, high = tf.math.log(aspect_ratio[0]), tf.math.log(aspect_ratio[1])
+    ratios = tf.exp(low + ratios * (high - low))
+    heights = tf.cast(tf.round(tf.sqrt(pixels / ratios)), tf.int32)
+    widths = tf.cast(tf.round(tf.sqrt(pixels * ratios)), tf.int32)
+    fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
+    first = tf.argmax(fits)  # of equal ones the first; 0 where none fits
+
+    def drawn():
+        h, w = heights[first], widths[first]
+        rows, columns = tf.cast(height - h + 1, tf.float32), tf.cast(width - w + 1, tf.float32)
+        # A uniform number times n, rounded down; in float32 it may come out as n itself.
+        top = tf.minimum(tf.cast(tops[first] * rows, tf.int32), height - h)
+        left = tf.minimum(tf.cast(lefts[first] * columns, tf.int32), width - w)
+        return tf.stack([top, left, h, w])
+
+    def central():
+        h = tf.minimum(height, tf.cast(tf.round(tf.cast(width, tf.float32) / aspect_ratio[0]), tf.int32))
+        w = tf.minimum(width, tf.cast(tf.round(tf.cast(height, tf.float32) * aspect_ratio[1]), tf.int32))
+        return tf.stack([(height - h) // 2, (width - w) // 2, h, w])
+
+    return tf.cond(tf.reduce_any(fits), drawn, central)

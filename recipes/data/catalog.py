@@ -1,0 +1,127 @@
+"""The data sets by name, and all that a recipe must know of them. Nothing is loaded here.
+
+A new data set is a module with a function that loads it (see `Entry`), and an entry here.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+from recipes.errors import UserError
+
+
+def _check_folder(data):
+    """A bucket (`gs://…`) is looked at by the one that reads it."""
+    if (
+        data.directory is not None
+        and "://" not in data.directory
+        and not pathlib.Path(data.directory).is_dir()
+    ):
+        raise UserError(f"no such folder: {data.directory} (data.directory)")
+
+
+def _check_no_folder(data):
+    if data.directory is None or "://" in data.directory or pathlib.Path(data.directory).is_dir():
+        return
+    raise UserError(f"no such folder: {data.directory} (data.directory)")
+
+
+def _check_no_folder(data):
+    if data.directory is not None:
+        raise UserError(
+            f"data.directory is of no use to {data.name}, which come with scikit-learn; for your own "
+            f"pictures add --set data.name=image_folder. Received: {data.directory}"
+        )
+
+
+def _check_class_folders(data):
+    if data.directory is None:
+        raise UserError(f"{data.name} needs --set data.directory=FOLDER, with a folder of pictures a class")
+    if not pathlib.Path(data.directory).is_dir():
+        raise UserError(f"no such folder: {data.directory}")
+
+
+def _check_nothing_held_out(data):
+    if data.validation_fraction:
+        raise UserError(
+            f"{data.name} is tested on its validation pictures, and none are held out of the training: "
+            f"data.validation_fraction must be 0. Received: {data.validation_fraction}"
+        )
+
+
+def _check_splits(data):
+    for key in ("train_splits", "test_splits"):
+        names = getattr(data, key)
+        if not names:
+            raise UserError(f"data.{key} must name splits, for example 2007/train+validation. Received: none")
+        for name in names:
+            if "/" not in name:
+                raise UserError(
+                    f"a split of {data.name} is a year and a split, 2007/train for example. Received: {name}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What a recipe must know of a data set.
+
+    Attributes:
+        loader: The module and the function that loads it, `"module:function"`: a function of a
+            `recipes.recipe.Data` that returns a `recipes.data.Dataset`.
+        task: What is learned from it: `"classification"` or `"detection"`.
+        augmentations: Those that suit it, the usual one first.
+        image_size: The only height and width in pixels; None for any.
+        needs_tensorflow: Whether its batches are made by TensorFlow, so that Keras must run on it.
+        checks: Functions of a `recipes.recipe.Data` that raise a `UserError` if it does not suit, by looking
+            at no more than the names of files.
+    """
+
+    loader: str
+    task: str
+    augmentations: tuple[str, ...]
+    image_size: int | None = None
+    needs_tensorflow: bool = True
+    checks: tuple[Callable, ...] = (_check_folder,)
+
+
+CATALOG = {
+    "digits": Entry(
+        "recipes.data.memory:load_digits",
+        "classification",
+        ("pad_crop", "none"),
+        needs_tensorflow=False,
+        checks=(_check_no_folder,),
+    ),
+    "cifar10": Entry(
+        "recipes.data.memory:load_cifar10",
+        "classification",
+        ("pad_crop", "none"),
+        image_size=32,
+        needs_tensorflow=False,
+    ),
+    "imagenet2012": Entry(
+        "recipes.data.records:load_imagenet",
+        "classification",
+        ("random_resized_crop", "none"),
+        checks=(_check_nothing_held_out, _check_folder),
+    ),
+    "image_folder": Entry(
+        "recipes.data.image_folder:load_image_folder",
+        "classification",
+        ("pad_crop", "random_resized_crop", "none"),
+        checks=(_check_class_folders,),
+    ),
+    "voc": Entry(
+        "recipes.data.voc:load_voc",
+        "detection",
+        ("ssd", "none"),
+        image_size=300,  # the anchors' feature maps
+        checks=(_check_splits, _check_folder),
+    ),
+}
+
+
+def check(data):
+    """Raises a `UserError` if a recipe's `data` cannot be loaded, as far as a look without reading tells."""
+    for each in CATALOG[data.name].checks:
+        each(data)

@@ -1,0 +1,51 @@
+"""Loading the data set that a recipe names."""
+
+import dataclasses
+import importlib
+
+from recipes.data.catalog import CATALOG, check
+from recipes.errors import UserError
+
+
+def load(data):
+    """Loads a data set and splits it.
+
+    Args:
+        data: A `recipes.recipe.Data`.
+
+    Returns:
+        A `recipes.data.Dataset`. With `data.validation_fraction` a share of the training pictures, always the
+        same ones, is its validation split.
+
+    Raises:
+        UserError: If the data are not there or not usable.
+    """
+    check_backend(data)
+    check(data)
+    module, _, function = CATALOG[data.name].loader.partition(":")
+    dataset = getattr(importlib.import_module(module), function)(data)
+    for name in ("train", "validation", "test"):
+        split = getattr(dataset, name)
+        if not len(split):
+            raise UserError(f"{data.name} has no {name} images")
+        split.check(dataset.classes, f"the {name} images of {data.name}")
+    absent = [name for label, name in enumerate(dataset.classes) if dataset.train.lacks(label)]
+    if absent:
+        raise UserError(f"{data.name} has no training images of {', '.join(absent)}")
+    if not data.validation_fraction:
+        return dataset
+    train, validation = dataset.train.hold_out(data.validation_fraction, dataset.classes)
+    return dataclasses.replace(dataset, train=train, validation=validation)
+
+
+def check_backend(data):
+    """Raises a `UserError` unless Keras's backend can be fed with the data set."""
+    import keras  # takes seconds, with its backend
+
+    backend = keras.backend.backend()
+    if backend != "tensorflow" and CATALOG[data.name].needs_tensorflow:
+        known = [name for name, entry in CATALOG.items() if not entry.needs_tensorflow]
+        raise UserError(
+            f"on Keras's {backend} backend data.name must be one of {', '.join(known)}, as the others "
+            f"need TensorFlow. Received: {data.name!r}"
+        )

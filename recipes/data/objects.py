@@ -1,0 +1,148 @@
+"""Pictures with objects in boxes: their checks and their batches."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from recipes.data.pictures import decodable, decode
+from recipes.data.ssd_augmentation import ssd_augmentation
+from recipes.data.tf_batches import IndexedSplit, split_seeds
+from recipes.errors import UserError
+from sb_keras import detection
+
+ROUNDING = 0.01  # how far a box may stick out of its picture and be cut off without an error
+
+
+@dataclasses.dataclass(frozen=True)
+class Objects(IndexedSplit):
+    """Encoded pictures and their objects, as many rows for every picture; a label of −1 is no object."""
+
+    names: np.ndarray
+    images: np.ndarray
+    boxes_yxyx: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+
+    def __len__(self):
+        return len(self.images)
+
+    def select(self, indices):
+        return Objects(*(getattr(self, field.name)[indices] for field in dataclasses.fields(self)))
+
+    def hold_out(self, fraction, classes):
+        """Takes a share of the pictures out, whatever is on them, always the same ones."""
+        order = np.random.default_rng(0).permutation(len(self))
+        count = max(1, round(fraction * len(self)))
+        if count >= len(self):
+            raise UserError(f"{len(self)} training pictures are too few to hold out {fraction:.0%}")
+        return self.select(np.sort(order[count:])), self.select(np.sort(order[:count]))
+
+    def check(self, classes, images):
+        """`objects_of` has looked at every object already."""
+
+    def lacks(self, label):
+        """A class without a training object has an average precision of its own: none."""
+        return False
+
+    def tensors(self):
+        return self.images, self.boxes_yxyx, self.labels, self.difficult
+
+    def whole(self, rows, data):
+        anchors = detection.ssdlite_anchors()
+
+        def example(row):
+            image, boxes_yxyx, labels, difficult = row
+            image = tf.image.resize(decode(image), (data.image_size, data.image_size))
+            return image, _targets(boxes_yxyx, tf.where(difficult, -1, labels), anchors)
+
+        return _map(example, rows, data, anchors)
+
+    def augmented(self, rows, seed, data):
+        anchors, fill = detection.ssdlite_anchors(), tuple(255 * mean for mean in data.mean)
+
+        def example(row):
+            (image, boxes, labels, difficult), own_seed = row
+            image = decode(image)
+            classes = tf.where(difficult, -1, labels)  # pytorch-ssd leaves the difficult ones out
+            if data.augmentation == "ssd":
+                image, boxes, classes = ssd_augmentation(
+                    image, boxes, classes, own_seed, data.image_size, fill, data.flip
+                )
+            else:
+                image = tf.image.resize(image, (data.image_size, data.image_size))
+            return image, _targets(boxes, classes, anchors)
+
+        return _map(example, (rows, split_seeds(seed, tf.shape(rows[0])[0])), data, anchors)
+
+
+def _targets(boxes_yxyx, labels, anchors):
+    """Matching takes a time for every row, also for those without an object."""
+    valid = labels >= 0
+    return detection.match(tf.boolean_mask(boxes_yxyx, valid), tf.boolean_mask(labels, valid), anchors)
+
+
+def _map(example, elements, data, anchors):
+    specification = (
+        tf.TensorSpec((data.image_size, data.image_size, 3), tf.float32),
+        {
+            "classes": tf.TensorSpec((len(anchors),), tf.int32),
+            "boxes": tf.TensorSpec((len(anchors), 5), tf.float32),
+        },
+    )
+    return tf.map_fn(example, elements, fn_output_signature=specification)
+
+
+def objects_of(names, images, boxes_yxyx, labels, difficult, classes):
+    """An `Objects` of lists with an item a picture.
+
+    Boxes that stick out of their picture by a hundredth are cut off there, and counted; VOC's annotations
+    round so.
+
+    Raises:
+        UserError: If a box is none or a label is out of range.
+    """
+    most, cut_off = max(map(len, labels)), 0
+    padded = Objects(
+        np.array(names),
+        np.array(images, object),
+        np.zeros((len(names), most, 4), "float32"),
+        np.full((len(names), most), -1, "int32"),
+        np.zeros((len(names), most), bool),
+    )
+    for row, (name, boxes) in enumerate(zip(names, boxes_yxyx, strict=True)):
+        boxes = np.asarray(boxes, "float32").reshape(-1, 4)
+        for number, (box, label) in enumerate(zip(boxes, labels[row], strict=True)):
+            complaint = _complaint(box, label, classes)
+            if complaint:
+                where = ", ".join(f"{x:g}" for x in box)
+                raise UserError(
+                    f"{name}, object {number + 1}: {complaint}. Received: label {label}, box ({where})"
+                )
+        count = len(boxes)
+        inside = np.clip(boxes, 0, 1)
+        cut_off += int(np.sum(np.any(inside != boxes, axis=-1)))
+        padded.boxes_yxyx[row, :count], padded.labels[row, :count] = inside, labels[row]
+        padded.difficult[row, :count] = difficult[row]
+    if cut_off:
+        print(f"{cut_off} boxes that stick out of their picture by less than a hundredth were cut off there")
+    return padded
+
+
+def _complaint(box, label, classes):
+    """What is wrong with an object; None if nothing is."""
+    if not np.isfinite(box).all():
+        return "ymin, xmin, ymax and xmax must be finite"
+    if box.min() < -ROUNDING or box.max() > 1 + ROUNDING:
+        return "the box must lie inside the picture, ymin, xmin, ymax and xmax between 0 and 1"
+    ymin, xmin, ymax, xmax = np.clip(box, 0, 1)
+    if ymin >= ymax or xmin >= xmax:
+        return "the box must have an area, ymin < ymax and xmin < xmax"
+    if not 0 <= label < classes:
+        return f"the label must be from 0 to {classes - 1}"
+    return None
+
+
+def readable(split, skip_bad=False):
+    """The pictures that can be decoded; a `UserError` names the others unless `skip_bad`."""
+    return split.select(decodable(split.names, lambda row: decode(split.images[row]), skip_bad))

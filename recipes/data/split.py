@@ -1,0 +1,124 @@
+"""What a part of a data set must be able to do: make its own batches."""
+
+import abc
+import contextlib
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from recipes.errors import UserError
+
+
+class Split(abc.ABC):
+    """Some of a data set.
+
+    A subclass knows where its pictures are: `recipes.data.memory.Arrays`, `recipes.data.image_folder.Files`,
+    `recipes.data.records.Records` and `recipes.data.objects.Objects` (pictures with boxes).
+
+    Attributes:
+        labels: The class of every picture, or of every object in every picture.
+    """
+
+    labels: Any
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """How many pictures there are."""
+
+    @abc.abstractmethod
+    def select(self, indices) -> Any:
+        """A split of some of the pictures, by their numbers, a slice or a mask; in order."""
+
+    @abc.abstractmethod
+    def training_batches(self, recipe, first_epoch=0, pixels=False) -> Any:
+        """All batches from the beginning of `first_epoch` to the end of the training, epoch after epoch.
+
+        Order and augmentation are functions of the seed, the epoch and the step alone, so that a training
+        that goes on from a checkpoint sees the pictures that it would have seen.
+
+        Args:
+            recipe: The recipe.
+            first_epoch: Number of epochs that are done.
+            pixels: Whether the images are to be pixels, as of `pixel_batches`, instead of normalized.
+
+        Returns:
+            An iterable of images (batch, height, width, 3), normalized, and targets: labels (batch,), or what
+            a detector learns. It is a `tf.data.Dataset` where Keras runs on TensorFlow, elsewhere of arrays.
+        """
+
+    @abc.abstractmethod
+    def evaluation_batches(self, data, batch_size) -> Any:
+        """The pictures in order, normalized and not augmented, with their targets, in batches.
+
+        Args:
+            data: The recipe's `recipes.recipe.Data`.
+            batch_size: Pictures in a batch; the last one may be smaller.
+        """
+
+    @abc.abstractmethod
+    def pixel_batches(self, data, batch_size) -> Any:
+        """The same pictures as whole numbers from 0 to 255, in float32: what a .tflite file takes."""
+
+    def sample(self, count, seed) -> Any:
+        """A split of at most `count` pictures, drawn by the seed."""
+        return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def hold_out(self, fraction, classes) -> Any:
+        """Takes the same share of every class out of the split: always the same pictures, whatever the seed.
+
+        Args:
+            fraction: The share.
+            classes: Names of the classes.
+
+        Returns:
+            Two splits: the rest, and what was held out.
+
+        Raises:
+            UserError: If a class is too small.
+        """
+        generator = np.random.default_rng(0)
+        held_out = np.zeros(len(self), bool)
+        for label, name in enumerate(classes):
+            members = generator.permutation(np.flatnonzero(self.labels == label))
+            count = max(1, round(fraction * len(members)))
+            if count >= len(members):
+                raise UserError(
+                    f"class {name!r} has too few images ({len(members)}) to hold out {fraction:.0%} of them "
+                    "and train with the others"
+                )
+            held_out[members[:count]] = True
+        return self.select(~held_out), self.select(held_out)
+
+    def check(self, classes, images):
+        """Raises a `UserError` unless every label is that of a class; `images` says of which images."""
+        wrong = np.flatnonzero((self.labels < 0) | (self.labels >= len(classes)))
+        if len(wrong):
+            raise UserError(
+                f"labels must be from 0 to {len(classes) - 1}. Received: {self.labels[wrong[0]]} for number "
+                f"{wrong[0]} of {images}, and {len(wrong) - 1} more that are out of range"
+            )
+
+    def lacks(self, label):
+        """Whether it is known that there is no picture of a class."""
+        return not np.any(self.labels == label)
+
+    @contextlib.contextmanager
+    def errors_named(self):
+        """A context in which errors about pictures that are read during the training name them."""
+        yield
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set: names of the classes, and its three splits."""
+
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+
+
+def to_pixels(images, mean, std):
+    """The pixels, 0 to 255, of images that were normalized with `mean` and `std`."""
+    return np.round(255 * (images * np.asarray(std, "float32") + np.asarray(mean, "float32")))

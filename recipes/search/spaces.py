@@ -1,0 +1,52 @@
+"""Search spaces for `recipes.tune`: for keys of a recipe, the values to try."""
+
+from recipes.errors import UserError
+
+ALGORITHMS = ("grid", "random", "bayesian", "hyperband")
+
+ATTENTION = "model.attention"
+
+SPACES = {
+    # Table 8: the initial value of the control factor.
+    "lambda": {f"{ATTENTION}.lambda_init": (0.01, 0.05, 0.1, 0.5, 1.0)},
+    # Table 9
+    "gate": {f"{ATTENTION}.gate": ("tanh", "sigmoid", "softmax", "relu", "linear")},
+    # Table 10: hidden units as multiples of the output channels.
+    "hidden": {f"{ATTENTION}.hidden_multiplier": (1, 2, 3, 4)},
+    "attention": {
+        f"{ATTENTION}.lambda_init": (0.01, 0.05, 0.1, 0.5),
+        f"{ATTENTION}.hidden_multiplier": (1, 2, 3),
+        f"{ATTENTION}.gate": ("tanh", "sigmoid", "linear"),
+        f"{ATTENTION}.dropout": (0.0, 0.2),
+        f"{ATTENTION}.positions": ("expand,depthwise,project", "expand,project", "project"),
+    },
+}
+
+
+def check_space(recipe, space, algorithm):
+    """Raises a `UserError` if a key or value does not suit the recipe, or nothing would differ.
+
+    Args:
+        recipe: The recipe whose values are searched for.
+        space: For keys of the recipe, as `--set` takes them, the values to try.
+        algorithm: One of `ALGORITHMS`.
+    """
+    if algorithm == "hyperband" and "epochs" in space:
+        raise UserError("hyperband chooses the epochs itself; search other keys, or by another --algorithm")
+    if recipe.model.attention.kind == "static" and not _varies_the_network(space):
+        raise UserError(f"{recipe.name} is static: it has no attention whose values could be searched for")
+    for key, values in space.items():
+        for value in values:
+            trial_recipe(recipe, {key: value})
+
+
+def trial_recipe(recipe, values):
+    """The recipe with a trial's values."""
+    return recipe.override(
+        [f"{key}={value}" for key, value in values.items() if not key.startswith("tuner/")]
+    )
+
+
+def _varies_the_network(space):
+    """Whether a space has more to it than values of the attention, which a static network has none of."""
+    return any(not key.startswith("model.attention.") or key.endswith(".kind") for key in space)

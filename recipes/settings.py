@@ -1,0 +1,192 @@
+"""The parts of a recipe: network, images, optimizer, and compression."""
+
+import dataclasses
+import math
+
+import sb_keras
+from recipes.data.catalog import CATALOG
+from recipes.errors import UserError, check_in_range, check_one_of
+
+BUILDERS = {
+    "classification": ("CifarMobileNetV2", "MobileNetV2", "MnasNet", "ShuffleNetV2"),
+    "detection": ("SSDLite",),
+}
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Which network: the name of a builder of `sb_keras` and its arguments.
+
+    Attributes:
+        builder: Name of the builder.
+        width_multiplier: The network's, or that of the detector's backbone.
+        attention: The attention in its convolutions.
+        dropout: Before a classifier's last layer.
+        backbone: Run directory of a classifier, whose weights a detector begins with; None for random ones.
+    """
+
+    builder: str = "CifarMobileNetV2"
+    width_multiplier: float = 0.35
+    attention: sb_keras.Attention = sb_keras.Attention("sb")  # noqa: RUF009 (it is frozen)
+    dropout: float = 0.0
+    backbone: str | None = None
+
+    def __post_init__(self):
+        check_one_of("model.builder", self.builder, [name for names in BUILDERS.values() for name in names])
+        if self.backbone is not None:
+            check_one_of("model.builder, with model.backbone,", self.builder, BUILDERS["detection"])
+        check_in_range("model.width_multiplier", self.width_multiplier, above=0)
+        check_in_range("model.dropout", self.dropout, least=0, below=1)
+
+    def build(self, image_size, classes):
+        """Builds the classifier for square RGB images of `image_size` pixels."""
+        return getattr(sb_keras, self.builder)(
+            input_shape=(image_size, image_size, 3),
+            width_multiplier=self.width_multiplier,
+            attention=self.attention,
+            classes=classes,
+            dropout=self.dropout,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which images, and how they are augmented and normalized.
+
+    Attributes:
+        name: `"digits"` (scikit-learn's, nothing to download), `"cifar10"`, `"imagenet2012"` and `"voc"`
+            (from tensorflow-datasets), or `"image_folder"` (your own pictures: `directory` has a folder a
+            class, or `train`, `validation` and `test` folders of such folders).
+        directory: Where the data lie. For TFDS's data sets None means TFDS's own place (`TFDS_DATA_DIR`).
+        train_splits: What `"voc"` trains on: a year and a split as TFDS writes it, `"2007/train+validation"`.
+        test_splits: What it is tested on.
+        image_size: Height and width in pixels.
+        augmentation: `"pad_crop"`, `"random_resized_crop"`, `"ssd"` (objects with boxes) or `"none"`. With
+            `"random_resized_crop"` a test picture is the centre of one resized to 8/7 of `image_size`.
+        pad: Zero pixels added on every side before a random crop back to `image_size`.
+        flip: Whether to mirror half of the training images.
+        mean: Mean of each channel, of pixels in [0, 1].
+        std: Standard deviation of each channel, of pixels in [0, 1].
+        validation_fraction: Share of the training images that is held out for validation. With 0 the test
+            images serve for it, as is usual for CIFAR-10.
+        skip_bad: Whether to leave out pictures that cannot be decoded, and say so, instead of giving up.
+    """
+
+    name: str = "digits"
+    directory: str | None = None
+    train_splits: tuple[str, ...] = ()
+    test_splits: tuple[str, ...] = ()
+    image_size: int = 32
+    augmentation: str = "pad_crop"
+    pad: int = 2
+    flip: bool = True
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    validation_fraction: float = 0.1
+    skip_bad: bool = False
+
+    def __post_init__(self):
+        check_one_of("data.name", self.name, CATALOG)
+        entry = CATALOG[self.name]
+        check_in_range("data.image_size", self.image_size, least=32)
+        check_one_of(f"data.augmentation of {self.name}", self.augmentation, entry.augmentations)
+        if entry.image_size not in (None, self.image_size):
+            raise UserError(
+                f"data.image_size of {self.name} must be {entry.image_size}. Received: {self.image_size}"
+            )
+        check_in_range("data.pad", self.pad, least=0)
+        check_in_range("data.validation_fraction", self.validation_fraction, least=0, below=1)
+        for key, values in (("data.mean", self.mean), ("data.std", self.std)):
+            if len(values) != 3:
+                raise UserError(f"{key} must be three numbers, one a channel. Received: {values}")
+        for mean, std in zip(self.mean, self.std, strict=True):
+            check_in_range("data.mean", mean)
+            check_in_range("data.std", std, above=0)
+
+    @property
+    def task(self):
+        """What is learned from the data set: `"classification"` or `"detection"`."""
+        return CATALOG[self.name].task
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """SGD as PyTorch defines it, with a learning rate that changes from epoch to epoch.
+
+    Attributes:
+        learning_rate: That of the first epoch.
+        momentum: Share of the last step that the next one keeps.
+        weight_decay: Factor of the weights that joins their gradient.
+        schedule: `"cosine"`, `"linear"` (both end at 0) or `"constant"`.
+        ema_momentum: Momentum of a moving average of the weights, which is evaluated and saved in their
+            place; 0 for none.
+        clip_norm: Largest norm of all gradients together; None for no bound.
+        accumulation_steps: Batches whose gradients are averaged before the weights change.
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    ema_momentum: float = 0.0
+    clip_norm: float | None = None
+    accumulation_steps: int = 1
+
+    def __post_init__(self):
+        check_in_range("optimizer.learning_rate", self.learning_rate, above=0)
+        check_in_range("optimizer.momentum", self.momentum, least=0, below=1)
+        check_in_range("optimizer.weight_decay", self.weight_decay, least=0)
+        check_one_of("optimizer.schedule", self.schedule, SCHEDULES)
+        check_in_range("optimizer.ema_momentum", self.ema_momentum, least=0, below=1)
+        if self.clip_norm is not None:
+            check_in_range("optimizer.clip_norm", self.clip_norm, above=0)
+        check_in_range("optimizer.accumulation_steps", self.accumulation_steps, least=1)
+
+    def build(self):
+        """The optimizer itself."""
+        return sb_keras.optimizers.SGD(
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            coupled_weight_decay=self.weight_decay,
+            use_ema=self.ema_momentum > 0,
+            ema_momentum=self.ema_momentum,
+            global_clipnorm=self.clip_norm,
+            gradient_accumulation_steps=self.accumulation_steps if self.accumulation_steps > 1 else None,
+        )
+
+    def learning_rate_at(self, epoch, epochs):
+        """The learning rate of one epoch, counted from 0, as PyTorch's schedulers step."""
+        factor = {
+            "cosine": (1 + math.cos(math.pi * epoch / epochs)) / 2,
+            "linear": 1 - epoch / epochs,
+            "constant": 1.0,
+        }[self.schedule]
+        return self.learning_rate * factor
+
+
+@dataclasses.dataclass(frozen=True)
+class Compression:
+    """How the trained network is fine-tuned while it is pruned, clustered or rounded to 8-bit integers.
+
+    Attributes:
+        epochs: Passes over the training images.
+        steps_per_epoch: Steps after which an epoch ends early; None for all images.
+        learning_rate: Adam's, at first; it falls to 0 on a cosine.
+        sparsity: Share of the weights that pruning sets to zero in every layer.
+        clusters: Number of different weights that clustering leaves every layer.
+    """
+
+    epochs: int = 3
+    steps_per_epoch: int | None = None
+    learning_rate: float = 1e-4
+    sparsity: float = 0.5
+    clusters: int = 16
+
+    def __post_init__(self):
+        check_in_range("compression.epochs", self.epochs, least=1)
+        if self.steps_per_epoch is not None:
+            check_in_range("compression.steps_per_epoch", self.steps_per_epoch, least=1)
+        check_in_range("compression.learning_rate", self.learning_rate, above=0)
+        check_in_range("compression.sparsity", self.sparsity, above=0, below=1)
+        check_in_range("compression.clusters", self.clusters, least=2)

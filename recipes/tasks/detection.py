@@ -1,0 +1,128 @@
+"""Detectors: objects in boxes."""
+
+import numpy as np
+
+import sb_keras
+from recipes.command import progress
+from recipes.errors import UserError
+from recipes.run_directory import RunDirectory
+from recipes.tasks.task import Task
+
+
+class Detection(Task):
+    """Objects in boxes, judged by VOC2007's mean average precision."""
+
+    metric = "mean_average_precision"
+    log = ("loss", "classes_loss", "boxes_loss", "val_loss", "val_mean_average_precision")
+    pictures = ("plot", "sheet")
+
+    def compiled_model(self, recipe, classes):
+        """As `Task.compiled_model`; the backbone is as `model.backbone` was trained."""
+        model = sb_keras.SSDLite(recipe.model.width_multiplier, recipe.model.attention, classes)
+        if recipe.model.backbone is not None:
+            classifier = RunDirectory.existing(recipe.model.backbone).load_model()
+            try:
+                sb_keras.models.load_backbone(model, classifier)
+            except ValueError as error:
+                raise UserError(f"model.backbone={recipe.model.backbone}: {error}") from error
+        model.compile(
+            recipe.optimizer.build(),
+            loss={"classes": sb_keras.detection.ClassLoss(), "boxes": sb_keras.detection.BoxLoss()},
+            steps_per_execution=recipe.steps_per_execution,
+        )
+        return model
+
+    def create_state(self, model, classes):
+        model.optimizer.build(model.trainable_variables)
+        anchors = len(sb_keras.detection.ssdlite_anchors())
+        targets = {"classes": np.zeros((1, anchors), "int32"), "boxes": np.zeros((1, anchors, 5), "float32")}
+        outputs = {
+            "classes": np.zeros((1, anchors, classes + 1), "float32"),
+            "boxes": np.zeros((1, anchors, 4), "float32"),
+        }
+        model.compute_loss(None, targets, outputs)
+        model.reset_metrics()
+
+    def classes_of(self, model):
+        return model.get_layer("classes").output.shape[-1] - 1  # without the background
+
+    def evaluate(self, model, split, recipe):
+        losses, found = [], []
+        for targets, outputs, detections in detect(model, split, recipe):
+            losses.append(float(model.compute_loss(None, targets, outputs)))
+            found += detections
+        model.reset_metrics()
+        eleven_point, _ = average_precisions(split, found, self.classes_of(model))
+        # The loss of an object's anchor, of every batch; batches weigh the same, as in training.
+        return {"loss": float(np.mean(losses)), self.metric: eleven_point.mean()}
+
+    def class_table(self, model, dataset, recipe, **pictures):
+        from recipes.tasks import detection_report as report  # with Matplotlib and pycocotools
+
+        test, found = dataset.test, []
+        for _, _, detections in progress(
+            detect(model, test, recipe), -(-len(test) // recipe.batch_size), "batch"
+        ):
+            found += detections
+        metrics = eleven_point, area = average_precisions(test, found, len(dataset.classes))
+        coco = report.coco_average_precision(test, found)
+        summary = (
+            f"test mean average precision {eleven_point.mean():.4f} (11-point), {area.mean():.4f} (area); "
+            f"COCO {coco[0]:.4f}, at IoU 0.5 {coco[1]:.4f}, at 0.75 {coco[2]:.4f}"
+        )
+        title = f"{recipe.name}: mean average precision {100 * eleven_point.mean():.1f} %"
+        if "plot" in pictures:
+            report.plot_precision_recall(dataset.classes, eleven_point, title, pictures["plot"])
+        if "sheet" in pictures:
+            first = test.select(slice(report.PICTURES))
+            ((pixels, _),) = first.pixel_batches(recipe.data, report.PICTURES)
+            report.detection_sheet(first, pixels.numpy(), found, dataset.classes, title, pictures["sheet"])
+        return report.HEAD, report.class_rows(dataset.classes, metrics), summary
+
+    def draw_target(self, axes, target, classes):
+        """Draws the objects of a picture, and in dots the anchors that are to find them."""
+        from recipes.tasks import detection_report as report
+
+        report.draw_objects(axes, target, classes)
+
+
+def detect(model, split, recipe):
+    """Yields, for every batch of a split, the targets, the model's outputs and the detections by picture."""
+    import keras
+    import tensorflow as tf
+
+    anchors = sb_keras.detection.ssdlite_anchors()
+    suppress = tf.function(lambda outputs: sb_keras.detection.detect(outputs, anchors))
+    for images, targets in split.evaluation_batches(recipe.data, recipe.batch_size):
+        outputs = model.predict_on_batch(images)
+        found = keras.tree.map_structure(lambda tensor: tensor.numpy(), suppress(outputs))
+        yield targets, outputs, by_picture(found)
+
+
+def by_picture(found):
+    """What `sb_keras.detection.detect` found, as a list with a dictionary a picture, without the padding."""
+    keys = ("boxes_yxyx", "classes", "scores")
+    return [{key: found[key][row][:count] for key in keys} for row, count in enumerate(found["count"])]
+
+
+def average_precisions(split, found, classes):
+    """VOC's two average precisions of detections, filled: the 11-point one and the area's.
+
+    Args:
+        split: A `recipes.data.objects.Objects`.
+        found: For every picture `boxes_yxyx`, `classes` and `scores` of its detections.
+        classes: Number of classes.
+    """
+    average_precision = sb_keras.detection.VocAveragePrecision
+    metrics = average_precision(classes), average_precision(classes, method="area")
+    for metric in metrics:
+        for image, each in enumerate(found):
+            metric.update(
+                split.boxes_yxyx[image],
+                split.labels[image],
+                split.difficult[image],
+                each["boxes_yxyx"],
+                each["classes"],
+                each["scores"],
+            )
+    return metrics

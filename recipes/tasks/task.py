@@ -1,0 +1,82 @@
+"""What a task must have: how its networks are built, trained and judged."""
+
+import abc
+from typing import Any, ClassVar
+
+from recipes.errors import UserError
+
+
+class Task(abc.ABC):
+    """A kind of network and what it is trained for.
+
+    Attributes:
+        metric: Name of what is to become large: `evaluate` gives it beside the loss.
+        log: The columns of log.csv, besides epoch, learning rate and seconds.
+        pictures: The pictures that `class_table` can draw, by the options of `recipes.evaluate`.
+    """
+
+    metric: ClassVar[str]
+    log: ClassVar[tuple[str, ...]]
+    pictures: ClassVar[tuple[str, ...]] = ()
+
+    @abc.abstractmethod
+    def compiled_model(self, recipe, classes) -> Any:
+        """Builds and compiles a recipe's network for a number of classes."""
+
+    @abc.abstractmethod
+    def create_state(self, model, classes):
+        """Creates the variables of optimizer and metrics before the training step is traced.
+
+        A step that creates variables when it is first traced is traced once more: half a minute for a
+        network with SB in every layer.
+        """
+
+    @abc.abstractmethod
+    def classes_of(self, model) -> int:
+        """How many classes a network tells apart."""
+
+    @abc.abstractmethod
+    def evaluate(self, model, split, recipe) -> dict[str, float]:
+        """Loss and metric of a split's pictures: `{"loss": …, metric: …}`."""
+
+    @abc.abstractmethod
+    def class_table(self, model, dataset, recipe, **pictures) -> tuple:
+        """How each class does on the test pictures.
+
+        Args:
+            model: The network.
+            dataset: The pictures.
+            recipe: The recipe.
+            **pictures: Paths of the PNG files to draw, by the names in `pictures`.
+
+        Returns:
+            The head of a table, its rows, and a line that sums them up.
+        """
+
+    @abc.abstractmethod
+    def draw_target(self, axes, target, classes):
+        """Draws what a picture is to teach.
+
+        Args:
+            axes: Matplotlib's axes, which show the picture.
+            target: The picture's row of the targets in a batch.
+            classes: Names of the classes.
+        """
+
+    def check_classes(self, dataset, model):
+        """Raises a `UserError` unless the model, read from a file, knows as many classes as there are."""
+        found = self.classes_of(model)
+        if found != len(dataset.classes):
+            raise UserError(
+                f"the model was trained with {found} classes; "
+                f"the data have {len(dataset.classes)} now: {', '.join(dataset.classes)}"
+            )
+
+
+def check_class_names(dataset, names):
+    """Raises a `UserError` unless the classes are still those that the model's outputs stand for."""
+    if tuple(names) != dataset.classes:
+        raise UserError(
+            f"the model was trained with the classes {', '.join(names)}; "
+            f"the data have {', '.join(dataset.classes)}"
+        )

@@ -1,0 +1,146 @@
+"""Several devices of a machine, and several machines, by `tf.distribute`.
+
+Keras 3's `fit` supports neither `MultiWorkerMirroredStrategy` nor, under any strategy, several steps an
+execution:
+
+- Before the first step `fit` averages the first batch over the workers, to build the model from its shapes.
+  Our models, optimizers and metrics are built already (`create_state`): there is nothing to do.
+- After each step `fit` averages the metrics along an axis that scalars do not have.
+- Its loop over several steps ends in a placeholder that nobody feeds, with a single `Dense` as well.
+
+`prepare` puts a step of our own in the place of Keras's.
+"""
+
+import contextlib
+import json
+import os
+
+import keras
+
+from recipes.errors import UserError
+from sb_keras.graph import inner_layers, skip_symbolic_build
+
+
+class WorkerLost(Exception):
+    """Another worker has gone; this one cannot go on alone."""
+
+
+def strategy_of(name):
+    """The strategy of that name; None for `"one-device"`.
+
+    Raises:
+        UserError: If it cannot be had here.
+    """
+    if name == "one-device":
+        return None
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"--strategy {name} needs Keras's TensorFlow backend. Received: {keras.backend.backend()}"
+        )
+    import tensorflow as tf
+
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multi-worker":
+        _check_tf_config()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu="")
+    except (ValueError, KeyError, OSError, tf.errors.OpError) as error:
+        raise UserError(f"no TPU was found ({str(error).splitlines()[0]})") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def scope_of(strategy):
+    """The context in which models are to be made."""
+    return strategy.scope() if strategy else contextlib.nullcontext()
+
+
+def is_multi_worker(strategy):
+    if strategy is None:
+        return False
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes: the only one, or the first worker."""
+    if not is_multi_worker(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    return resolver.task_type in (None, "chief") or (
+        resolver.task_type == "worker"
+        and resolver.task_id == 0
+        and "chief" not in resolver.cluster_spec().jobs
+    )
+
+
+def synchronize_norms(model):
+    """Has every batch normalization use the statistics of the whole batch, over all devices."""
+    for layer in inner_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def keras_suffices(strategy, recipe):
+    """Whether Keras's own steps work; see above."""
+    return strategy is None or not (is_multi_worker(strategy) or recipe.steps_per_execution > 1)
+
+
+def prepare(model, strategy, recipe):
+    """Makes `model.fit` work under the strategy."""
+    if keras_suffices(strategy, recipe):
+        return
+    import tensorflow as tf
+
+    @tf.function
+    def steps(iterator):
+        for _ in tf.range(recipe.steps_per_execution - 1):
+            strategy.run(model.train_step, args=(next(iterator),))
+        logs = strategy.run(model.train_step, args=(next(iterator),))
+        return {key: strategy.reduce("MEAN", value, axis=None) for key, value in logs.items()}
+
+    skip_symbolic_build(model)
+    model.train_function = steps
+
+
+@contextlib.contextmanager
+def lost_workers_reported(strategy):
+    """Turns the many errors that follow the end of another worker into a `WorkerLost`."""
+    if not is_multi_worker(strategy):
+        yield
+        return
+    from tensorflow import errors
+
+    try:
+        yield
+    except (
+        errors.AbortedError,
+        errors.CancelledError,
+        errors.DeadlineExceededError,
+        errors.FailedPreconditionError,
+        errors.InternalError,
+        errors.UnavailableError,
+    ) as error:
+        raise WorkerLost(
+            f"another worker is gone or cannot be reached ({type(error).__name__}). "
+            "Start all workers again: they go on from the last checkpoint"
+        ) from error
+
+
+def _check_tf_config():
+    """Raises a `UserError` unless TF_CONFIG says who works and which of them this process is."""
+    text = os.environ.get("TF_CONFIG", "")
+    expected = (
+        'TF_CONFIG must be {"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'
+    )
+    try:
+        config = json.loads(text)
+        workers, task = config["cluster"]["worker"], config["task"]
+        known = bool(workers) and all(isinstance(address, str) and ":" in address for address in workers)
+        known = known and task["type"] == "worker" and 0 <= task["index"] < len(workers)
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise UserError(f"{expected}. Received: {text or 'nothing'}")

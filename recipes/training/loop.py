@@ -1,0 +1,170 @@
+"""The training of a recipe from its beginning, or from its latest checkpoint, to its end."""
+
+import contextlib
+import importlib.metadata
+import platform
+import sys
+from typing import Any
+
+import keras
+
+import sb_keras
+from recipes.data import load
+from recipes.files import full_disk_reported, replacing
+from recipes.plots import plot_curves
+from recipes.run_directory import load_model
+from recipes.tasks import task_of
+from recipes.training import event_files
+from recipes.training.distribution import (
+    is_chief,
+    keras_suffices,
+    lost_workers_reported,
+    prepare,
+    scope_of,
+    synchronize_norms,
+)
+from recipes.training.monitoring import DropoutSeeds, Recorder, StopOnDivergence, Validation
+
+
+def train(run, strategy=None, recipe=None) -> Any:
+    """Trains the run's recipe to its end, from its latest checkpoint if there is one.
+
+    Args:
+        run: A `RunDirectory`.
+        strategy: A `tf.distribute.Strategy`; None for one device.
+        recipe: The recipe to claim the directory for, once the data are loaded. By default the one that
+            the directory was claimed for.
+
+    Returns:
+        The result, which is also in result.json; None in a worker that is not the chief and writes nothing.
+
+    Raises:
+        UserError: If the data or the backbone cannot be loaded or do not suit the recipe, or the
+            directory is not that of this recipe, or another process trains into it. Nothing is written then.
+        CannotWrite: If the disk is full, for example. The same call goes on after the last checkpoint.
+        Diverged: If the loss becomes infinite or NaN.
+        WorkerLost: If another worker is gone.
+    """
+    recipe, chief = recipe or run.recipe, is_chief(strategy)
+    run.check(recipe)
+    with contextlib.ExitStack() as stack:
+        new = not run.path.is_dir()
+        if chief and not new:
+            stack.enter_context(run.locked())
+        dataset = load(recipe.data)
+        steps = recipe.steps(len(dataset.train))
+        keras.utils.set_random_seed(recipe.seed)
+        keras.config.set_dtype_policy(recipe.precision)
+        model, epochs_done = _model(run, strategy, recipe, dataset)
+        if chief:
+            run.claim(recipe)
+            if new:
+                stack.enter_context(run.locked())
+                run.check_untrained()
+
+        def evaluate(model, split=dataset.validation):
+            if not keras_suffices(strategy, recipe):  # the other workers do not evaluate
+                model = _local_copy(model, recipe, len(dataset.classes))
+            return task_of(recipe).evaluate(model, split, recipe)
+
+        if epochs_done < recipe.epochs:
+            with (
+                lost_workers_reported(strategy),
+                dataset.train.errors_named(),
+                dataset.validation.errors_named(),
+                full_disk_reported(run.tensorboard),
+            ):
+                model.fit(
+                    dataset.train.training_batches(recipe, epochs_done),
+                    steps_per_epoch=steps,
+                    initial_epoch=epochs_done,
+                    epochs=recipe.epochs,
+                    callbacks=_callbacks(run, recipe, epochs_done, evaluate, chief),
+                    shuffle=False,  # the batches are in a random order already
+                    verbose=_verbosity(chief),
+                )
+        if not chief:
+            return None
+        model.optimizer.finalize_variable_values(model.trainable_variables)  # the average's, if there is one
+        run.save_model(model, run.final_file)
+        result = _result(run, recipe, model, dataset.classes, evaluate(model, dataset.test))
+        run.write_result(result)
+        return result
+
+
+def _model(run, strategy, recipe, dataset):
+    """The model of the latest checkpoint, or a new one, ready for `fit`, and the number of its epochs."""
+    task, classes = task_of(recipe), len(dataset.classes)
+    checkpoint, epochs_done = run.latest_checkpoint()
+    run.rows_until(epochs_done)  # raises an error if some are missing
+    with scope_of(strategy):
+        if checkpoint:
+            print(f"going on with {run.path} after epoch {epochs_done} of {recipe.epochs}")
+            model = load_model(checkpoint)
+            task.check_classes(dataset, model)
+        else:
+            model = task.compiled_model(recipe, classes)
+        if recipe.synchronized_batch_norm:  # a file does not hold it for the layers within attention layers
+            synchronize_norms(model)
+        task.create_state(model, classes)
+    prepare(model, strategy, recipe)
+    return model, epochs_done
+
+
+def _result(run, recipe, model, classes, test):
+    """What result.json holds; draws the curves."""
+    metric, rows = task_of(recipe).metric, run.log
+    title = f"{recipe.name}: test {metric.replace('_', ' ')} {100 * test[metric]:.2f} %"
+    with replacing(run.curves_file) as temporary:
+        plot_curves(rows, metric, title, temporary)
+    best = max(rows, key=lambda row: row[f"val_{metric}"])
+    backend = keras.backend.backend()
+    return {
+        "recipe": recipe.name,
+        f"test_{metric}": test[metric],
+        "test_loss": test["loss"],
+        f"validation_{metric}": rows[-1][f"val_{metric}"],
+        f"best_validation_{metric}": best[f"val_{metric}"],
+        "best_epoch": best["epoch"],
+        "classes": list(classes),
+        "parameters": sb_keras.profile(model).total.parameters,
+        "epochs": recipe.epochs,
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "versions": {
+            "python": platform.python_version(),
+            backend: importlib.metadata.version(backend),
+            "keras": keras.__version__,
+            "sb_keras": sb_keras.__version__,
+        },
+    }
+
+
+def _local_copy(model, recipe, classes):
+    """The model with the same weights, for this process alone."""
+    copy = task_of(recipe).compiled_model(recipe, classes)
+    for ours, theirs in zip(copy.weights, model.weights, strict=True):
+        ours.assign(theirs.numpy())
+    return copy
+
+
+def _verbosity(chief):
+    if not chief:
+        return 0
+    return "auto" if sys.stdout.isatty() else 2
+
+
+def _callbacks(run, recipe, epochs_done, evaluate, chief):
+    def learning_rate(epoch, _):
+        return recipe.optimizer.learning_rate_at(epoch, recipe.epochs)
+
+    callbacks = [keras.callbacks.LearningRateScheduler(learning_rate), DropoutSeeds(recipe.seed)]
+    if chief:
+        callbacks.append(Validation(evaluate))
+    callbacks.append(StopOnDivergence())
+    if chief:
+        callbacks += event_files.callbacks(run.tensorboard)
+        callbacks.append(Recorder(run, run.rows_until(epochs_done), task_of(recipe)))
+    if recipe.temperature_epochs:
+        start, epochs = recipe.model.attention.temperature, recipe.temperature_epochs
+        callbacks.append(sb_keras.callbacks.TemperatureAnnealing(start=start, epochs=epochs))
+    return callbacks

@@ -1,0 +1,129 @@
+"""What happens beside the training steps: log, checkpoints, best model, divergence."""
+
+# Keras's callbacks declare `self.model` and `logs` as perhaps None.
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
+
+import contextlib
+import math
+import time
+
+import keras
+import numpy as np
+
+
+@contextlib.contextmanager
+def averaged(model):
+    """Has a model compute with the moving averages of its weights, if its optimizer keeps any."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # mixed_float16 wraps it
+    if not optimizer.use_ema:
+        yield
+        return
+    weights = [keras.ops.copy(weight) for weight in model.trainable_variables]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for weight, value in zip(model.trainable_variables, weights, strict=True):
+            weight.assign(value)
+
+
+class Validation(keras.callbacks.Callback):
+    """Adds what an evaluation gives to the epoch's logs, before the callbacks behind it look at them.
+
+    Args:
+        evaluate: A function of the model that returns a dictionary of numbers.
+    """
+
+    def __init__(self, evaluate):
+        super().__init__()
+        self.evaluate = evaluate
+
+    def on_epoch_end(self, epoch, logs=None):
+        with averaged(self.model):
+            results = self.evaluate(self.model)
+        logs.update({f"val_{key}": float(value) for key, value in results.items()})
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes, after every epoch, a row of the log, the model if it is the best so far, and a checkpoint.
+
+    In this order: killed in between, a training goes on from the checkpoint before and writes the same again.
+
+    Args:
+        run: A `RunDirectory`.
+        rows: The rows of the log for the epochs that are done.
+        task: The `recipes.tasks.Task`.
+    """
+
+    def __init__(self, run, rows, task):
+        super().__init__()
+        self.run = run
+        self.rows = list(rows)
+        self.columns, self.metric = (*task.log, "learning_rate"), f"val_{task.metric}"
+        self.best = max((row[self.metric] for row in rows), default=-math.inf)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = round(time.perf_counter() - self._started, 3)
+        row = {"epoch": epoch + 1, **{key: float(logs[key]) for key in self.columns}, "seconds": seconds}
+        self.rows.append(row)
+        self.run.write_log(self.rows)
+        if row[self.metric] > self.best:
+            self.best = row[self.metric]
+            with averaged(self.model):
+                self.run.save_model(self.model, self.run.best_file)
+        self.run.save_checkpoint(self.model, epoch + 1)
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+class StopOnDivergence(keras.callbacks.Callback):
+    """Ends the training at the first step with a loss that is not finite, before anything is saved.
+
+    The last step of an epoch can spoil the weights without a step after it to show it, so these are
+    looked at as well, and the loss of the validation.
+    """
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step = batch + 1
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            self._stop(f"the loss is {loss}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs.get("val_loss", 0.0)):  # none in a worker that is not the chief
+            self._stop(f"the validation loss is {logs['val_loss']}")
+        for weight in self.model.weights:
+            if not bool(keras.ops.all(keras.ops.isfinite(weight))):
+                self._stop(f"the weight {weight.path} is no longer finite")
+
+    def _stop(self, reason):
+        raise Diverged(f"{reason} in epoch {self._epoch}, step {self._step}")
+
+
+class DropoutSeeds(keras.callbacks.Callback):
+    """Makes dropout a function of the recipe's seed, the epoch and the step alone.
+
+    A `.keras` file holds no state of the random generators; without this, a training that goes on would
+    drop other units than the undisturbed one.
+
+    Args:
+        seed: The recipe's seed.
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        states = [v for v in self.model.variables if v.name == "seed_generator_state"]
+        draws = np.random.default_rng((self.seed, epoch)).integers(2**31, size=(len(states), 2))
+        for state, draw in zip(states, draws, strict=True):
+            state.assign(draw)

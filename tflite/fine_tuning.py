@@ -1,0 +1,50 @@
+"""A trained network fine-tuned by its recipe while it is pruned, clustered or rounded, as a .tflite file."""
+
+import dataclasses
+
+from recipes.command import progress
+from tflite.compression import cluster, prune
+from tflite.export import CALIBRATED, build, sampled_pixels
+
+METHODS = ("prune", "cluster", "qat")
+
+
+def fine_tuned(method, model, dataset, recipe, quantize, metadata=None):
+    """Compresses a network by the recipe's `compression`.
+
+    Args:
+        method: One of `METHODS`.
+        model: The Keras model as trained.
+        dataset: The recipe's `recipes.data.Dataset`.
+        recipe: The recipe.
+        quantize: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`, for the first two methods.
+        metadata: The file's `tflite.metadata.Metadata`; None for none.
+
+    Returns:
+        The bytes of a .tflite file that takes pixels.
+
+    Raises:
+        UserError: If the network cannot be compressed so.
+    """
+    compression, normalization = recipe.compression, (recipe.data.mean, recipe.data.std)
+    epoch = dataclasses.replace(recipe, epochs=1, steps_per_epoch=compression.steps_per_epoch)
+    epoch = dataclasses.replace(epoch, steps_per_execution=1)
+    steps = compression.epochs * epoch.steps(len(dataset.train))
+    with progress(None, steps, "step") as bar:
+        settings = {"compression": compression, "progress": lambda *_: bar.update()}
+        if method == "qat":
+            pixels = dataset.train.training_batches(epoch, pixels=True)
+            return build(model, "qat-int8", pixels, normalization, metadata, settings)
+        compress = {"prune": prune, "cluster": cluster}[method]
+        network = compress(model, dataset.train.training_batches(epoch), **settings)
+    images = sampled_pixels(dataset, recipe) if quantize in CALIBRATED else None
+    return build(network, quantize, images, normalization, metadata)
+
+
+def description(method, recipe, quantize):
+    """What `fine_tuned` makes, in a few words."""
+    if method == "qat":
+        return "int8 after quantization-aware training"
+    if method == "prune":
+        return f"{quantize}, pruned to {recipe.compression.sparsity:.0%} zeros"
+    return f"{quantize}, {recipe.compression.clusters} different weights a layer"
