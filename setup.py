@@ -33,7 +33,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["sb_keras", "sb_keras.*"]),
-    install_requires=["keras>=3.15,<4", "numpy"],
+    package_data={"sb_keras": ["*.pyi"]},  # which the package reads: it says what is imported when
+    install_requires=["keras>=3.15,<4", "lazy_loader>=0.4", "numpy", "wrapt>=1.15"],
     extras_require={
         "tensorflow": ["tensorflow>=2.21,<2.22"],
         "recipes": RECIPES,

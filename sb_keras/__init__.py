@@ -1,18 +1,21 @@
-"""Shift-and-Balance attention for mobile networks in Keras 3."""
+"""Shift-and-Balance attention for mobile networks in Keras 3.
 
-from sb_keras import callbacks as callbacks
-from sb_keras import detection as detection
-from sb_keras import layers as layers
-from sb_keras import losses as losses
-from sb_keras import models as models
-from sb_keras import optimizers as optimizers
-from sb_keras.attention import Attention as Attention
-from sb_keras.fold import fold as fold
-from sb_keras.models import CifarMobileNetV2 as CifarMobileNetV2
-from sb_keras.models import MnasNet as MnasNet
-from sb_keras.models import MobileNetV2 as MobileNetV2
-from sb_keras.models import ShuffleNetV2 as ShuffleNetV2
-from sb_keras.models import SSDLite as SSDLite
-from sb_keras.profile import profile as profile
+What the package has is listed in `__init__.pyi`, and imported when it is first used: `import sb_keras` alone
+imports no backend.
+"""
+
+import importlib
+
+import lazy_loader
+import wrapt
 
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+@wrapt.when_imported("keras")
+def _register_classes(keras):
+    """Imports what a model's file may hold, as soon as there is a Keras to load it: Keras itself does not."""
+    for module in ("layers", "losses", "optimizers", "detection"):
+        importlib.import_module(f"{__name__}.{module}")

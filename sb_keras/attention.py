@@ -1,8 +1,6 @@
-"""Which attention a network has and where: the dataclass, and the one factory that builds it."""
+"""Which attention a network has and where: the dataclass that builders take. Imports no backend."""
 
 import dataclasses
-
-import keras
 
 from sb_keras.arguments import (
     check_choice,
@@ -11,18 +9,11 @@ from sb_keras.arguments import (
     check_positive_integer,
     check_rate,
 )
-from sb_keras.layers.batch_norm import BatchNormalization
-from sb_keras.layers.context import GlobalContext
-from sb_keras.layers.conv import Conv2D
-from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
-from sb_keras.layers.excitation import GATES
-from sb_keras.layers.shift_balance import ShiftBalance
-from sb_keras.layers.squeeze_excite import SqueezeExcite
 
-KINDS = ("static", "se-block", "se", "sb", "dyconv", "condconv")
+GATES = ("tanh", "sigmoid", "softmax", "relu", "linear")
 POSITIONS = ("expand", "depthwise", "project")
 PLACEMENTS = ("conv", "norm")
-_OWN_GATE = {
+_OWN_GATES = {
     "static": "linear",
     "se-block": "sigmoid",
     "se": "sigmoid",
@@ -30,6 +21,7 @@ _OWN_GATE = {
     "dyconv": "softmax",
     "condconv": "sigmoid",
 }
+KINDS = tuple(_OWN_GATES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +85,7 @@ class Attention:
     @property
     def effective_gate(self):
         """The gate that is built: `gate`, or the kind's own."""
-        return self.gate or _OWN_GATE[self.kind]
+        return self.gate or _OWN_GATES[self.kind]
 
     @classmethod
     def of(cls, attention):
@@ -105,100 +97,3 @@ class Attention:
         raise ValueError(
             f"`attention` must be an `Attention` or one of {KINDS}. Received: attention={attention!r}"
         )
-
-
-def conv_norm(attention, position, filters, *, kernel_size=1, strides=1, hidden_units=None, name):
-    """Makes x → BN(conv(x)), with the attention that `attention` puts at `position`.
-
-    Args:
-        attention: An `Attention`.
-        position: `"expand"`, `"depthwise"` or `"project"`. A depthwise convolution keeps the channels.
-        filters: Number of output channels.
-        kernel_size: Size of the square kernel.
-        strides: Strides, equal in both directions.
-        hidden_units: Hidden units of SB and SE before the multiplier. Defaults to `filters`.
-        name: Name of the convolution; the other layers' names begin with it.
-
-    Returns:
-        A function from a tensor to a tensor.
-    """
-    depthwise = position == "depthwise"
-    kind = attention.kind if position in attention.positions else "static"
-    norm = BatchNormalization(name=f"{name}_bn")
-
-    if kind in ("dyconv", "condconv"):
-        return lambda x: norm(
-            _dynamic_conv(attention, x.shape[-1], filters, kernel_size, strides, depthwise, name)(x)
-        )
-
-    conv = static_conv(filters, kernel_size, strides, depthwise=depthwise, name=name)
-    if kind in ("static", "se-block"):
-        return lambda x: norm(conv(x))
-
-    context = GlobalContext(name=f"{name}_context")
-    excite = _excite(attention, kind, hidden_units or filters, name=f"{name}_{kind}")
-
-    def attend(x):
-        x, average = context(x)
-        if attention.placement == "conv":
-            return norm(excite([conv(x), average]))
-        return excite([norm(conv(x)), average])
-
-    return attend
-
-
-def block_attention(attention, filters, *, name):
-    """Makes x → x with block-wise SE where `attention` asks for it, else the identity."""
-    if attention.kind != "se-block":
-        return lambda x: x
-    excite = _excite(attention, "se", filters, name=f"{name}_se")
-    return lambda x: excite([x, x])
-
-
-def static_conv(filters, kernel_size=1, strides=1, *, depthwise=False, name):
-    """A convolution without bias."""
-    common = {
-        "strides": strides,
-        "padding": "same",
-        "use_bias": False,
-        "data_format": "channels_last",
-        "name": name,
-    }
-    if depthwise:
-        return keras.layers.DepthwiseConv2D(kernel_size, depthwise_initializer=_he_normal(), **common)
-    return Conv2D(filters, kernel_size, kernel_initializer=_he_normal(), **common)
-
-
-def _he_normal():
-    # PyTorch's fan-out of a depthwise convolution is that of all its channels together. Outputs so small
-    # would be drowned by a shift of 0.1, and SB would not train; Keras's is that of one channel.
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-
-
-def _excite(attention, kind, hidden_units, name):
-    common = {
-        "hidden_units": attention.hidden_multiplier * hidden_units,
-        "gate": attention.effective_gate,
-        "dropout": attention.dropout,
-        "name": name,
-    }
-    if kind == "sb":
-        return ShiftBalance(lambda_init=attention.lambda_init, **common)
-    return SqueezeExcite(**common)
-
-
-def _dynamic_conv(attention, channels, filters, kernel_size, strides, depthwise, name):
-    common = {
-        "strides": strides,
-        "experts": attention.experts,
-        "gate": attention.effective_gate,
-        "temperature": attention.temperature,
-        "hidden_units": attention.hidden_multiplier * max(1, channels // 4),
-        "dropout": attention.dropout,
-        "use_bias": False,
-        "kernel_initializer": _he_normal(),
-        "name": name,
-    }
-    if depthwise:
-        return DynamicDepthwiseConv2D(kernel_size, **common)
-    return DynamicConv2D(filters, kernel_size, **common)

@@ -4,7 +4,7 @@ import keras
 
 from sb_keras.arguments import check_positive
 from sb_keras.graph import inner_layers
-from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
+from sb_keras.layers.dynamic_conv import DynamicConv
 
 
 class TemperatureAnnealing(keras.callbacks.Callback):
@@ -42,5 +42,5 @@ class TemperatureAnnealing(keras.callbacks.Callback):
         temperature = self.start + (self.end - self.start) * progress
         assert self.model is not None
         for layer in inner_layers(self.model):
-            if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D) and layer.temperature is not None:
+            if isinstance(layer, DynamicConv) and layer.temperature is not None:
                 layer.temperature.assign(temperature)

@@ -4,7 +4,7 @@ import pytest
 
 from sb_keras.callbacks import TemperatureAnnealing
 from sb_keras.graph import inner_layers
-from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
+from sb_keras.layers import DynamicConv, DynamicConv2D, DynamicDepthwiseConv2D
 
 
 def network():
@@ -18,11 +18,7 @@ def network():
 
 
 def dynamic_layers(model):
-    return {
-        layer.name: layer
-        for layer in inner_layers(model)
-        if isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D)
-    }
+    return {layer.name: layer for layer in inner_layers(model) if isinstance(layer, DynamicConv)}
 
 
 def temperatures(model):

@@ -11,14 +11,12 @@ import sb_keras
 
 def public_objects():
     """Classes and functions that `sb_keras` and its public modules export."""
-    modules = [
-        sb_keras,
-        *(m for n, m in vars(sb_keras).items() if inspect.ismodule(m) and not n.startswith("_")),
-    ]
+    exported = {name: getattr(sb_keras, name) for name in dir(sb_keras)}
+    modules = [vars(value) for value in exported.values() if inspect.ismodule(value)]
     objects = {
         f"{value.__module__}.{value.__qualname__}": value
-        for module in modules
-        for name, value in vars(module).items()
+        for module in (exported, *modules)
+        for name, value in module.items()
         if not name.startswith("_")
         and (inspect.isclass(value) or inspect.isfunction(value))
         and value.__module__.startswith("sb_keras")

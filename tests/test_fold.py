@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2, fold
+from sb_keras.attention import GATES
 from sb_keras.graph import inner_layers
 from sb_keras.layers import (
     BatchNormalization,
@@ -12,7 +13,6 @@ from sb_keras.layers import (
     ShiftBalance,
     SqueezeExcite,
 )
-from sb_keras.layers.excitation import GATES
 from sb_keras.models import MNASNET_TAPS, MOBILENET_V2_TAPS, SHUFFLENET_V2_TAPS
 
 SMALL = {"input_shape": (32, 32, 3), "width_multiplier": 0.1, "classes": 5, "classifier_activation": None}

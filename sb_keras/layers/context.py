@@ -1,5 +1,7 @@
 """A feature map and its average, for what needs both."""
 
+import math
+
 import keras
 
 from sb_keras.layers.channelwise import with_average
@@ -34,6 +36,10 @@ class GlobalContext(keras.layers.Layer):
 
     def call(self, inputs):
         return list(with_average(inputs))
+
+    def cost(self, input_shape):
+        """Multiplies, adds and multiply-adds of the average (equations 10 and 11)."""
+        return input_shape[-1], math.prod(input_shape[1:]), 0
 
     def fold(self, inputs, affine=None):
         """The same in a stock layer; nothing precedes it that an affine map could come from."""

@@ -1,14 +1,16 @@
 """The attention branch F that every layer of this package shares, and what SB and SE have in common."""
 
+import math
+
 import keras
 from keras import ops
 
 from sb_keras.arguments import check_choice, check_positive_integer, check_rate
+from sb_keras.attention import GATES
 from sb_keras.layers.affine import Affine, call_with
 from sb_keras.layers.batch_norm import BatchNormalization
 from sb_keras.layers.channelwise import global_average
 
-GATES = ("tanh", "sigmoid", "softmax", "relu", "linear")
 _MAP_OR_AVERAGE = keras.layers.InputSpec(min_ndim=2, max_ndim=4)
 
 
@@ -90,6 +92,14 @@ class Excitation(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.units)
+
+    def cost(self, input_shape):
+        """Multiplies, adds and multiply-adds: GAP (equations 10, 11) and both dense layers (12, 13)."""
+        channels = input_shape[-1]
+        products = channels * self.hidden_units + self.hidden_units * self.units
+        if len(input_shape) == 2:  # averaged already
+            return products, products, products
+        return products + channels, products + math.prod(input_shape[1:]), products
 
     def folded_weights(self):
         """Kernel and bias of both fully connected layers, with the batch normalizations folded in."""

@@ -1,5 +1,7 @@
 """Shift-and-Balance attention: y = T(x) + λ · tanh(F(x))."""
 
+import math
+
 import keras
 
 from sb_keras.arguments import check_finite
@@ -63,6 +65,12 @@ class ShiftBalance(ChannelAttention):
     def call(self, inputs, training=None):
         trunk, inputs = inputs
         return add_channelwise(trunk, self.lambda_ * self.attention(inputs, training=training))
+
+    def cost(self, input_shape):
+        """Multiplies, adds and multiply-adds: the branch, λA (equation 14) and the sum (equation 15)."""
+        trunk_shape, inputs_shape = input_shape
+        multiplies, adds, products = self.excitation.cost(inputs_shape)
+        return multiplies + trunk_shape[-1], adds + math.prod(trunk_shape[1:]), products
 
     def fold(self, inputs, affine=None):
         """The same function in stock layers; `affine`, if given, is already in the trunk.

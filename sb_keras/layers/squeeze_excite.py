@@ -1,5 +1,7 @@
 """Squeeze-and-Excite attention: y = sigmoid(F(x)) · T(x)."""
 
+import math
+
 import keras
 
 from sb_keras.layers.channelwise import multiply_channelwise
@@ -46,6 +48,12 @@ class SqueezeExcite(ChannelAttention):
     def call(self, inputs, training=None):
         trunk, inputs = inputs
         return multiply_channelwise(trunk, self.attention(inputs, training=training))
+
+    def cost(self, input_shape):
+        """Multiplies, adds and multiply-adds: the branch and the product."""
+        trunk_shape, inputs_shape = input_shape
+        multiplies, adds, products = self.excitation.cost(inputs_shape)
+        return multiplies + math.prod(trunk_shape[1:]), adds, products
 
     def fold(self, inputs, affine=None):
         """The same function in stock layers."""

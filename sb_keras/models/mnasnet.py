@@ -4,8 +4,9 @@ import dataclasses
 
 import keras
 
-from sb_keras.attention import Attention, static_conv
+from sb_keras.attention import Attention
 from sb_keras.layers.batch_norm import BatchNormalization
+from sb_keras.models.convolutions import static_conv
 from sb_keras.models.stages import (
     Stage,
     as_model,

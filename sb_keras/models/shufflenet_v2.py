@@ -2,8 +2,9 @@
 
 import keras
 
-from sb_keras.attention import Attention, block_attention, conv_norm
+from sb_keras.attention import Attention
 from sb_keras.layers.channel_shuffle import ChannelShuffle
+from sb_keras.models.convolutions import block_attention, conv_norm
 from sb_keras.models.stages import as_model, conv_norm_relu, image_input
 
 # Ma et al., 2018, Table 5: width -> channels of stages 2 to 4 and of the head.

@@ -3,9 +3,10 @@
 import keras
 
 from sb_keras.arguments import check_positive_integer
-from sb_keras.attention import Attention, static_conv
+from sb_keras.attention import Attention
 from sb_keras.detection.anchors import ANCHORS_PER_CELL, IMAGE_SIZE, LEVELS
 from sb_keras.layers.batch_norm import BatchNormalization
+from sb_keras.models.convolutions import static_conv
 from sb_keras.models.mobilenet_v2 import MOBILENET_V2_TAPS, MobileNetV2
 from sb_keras.models.stages import Stage, inverted_residuals
 

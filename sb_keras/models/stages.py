@@ -6,8 +6,8 @@ import numbers
 import keras
 
 from sb_keras.arguments import check_positive, check_positive_integer, check_rate
-from sb_keras.attention import block_attention, conv_norm, static_conv
 from sb_keras.layers.batch_norm import BatchNormalization
+from sb_keras.models.convolutions import block_attention, conv_norm, static_conv
 
 SMALLEST_INPUT = 32  # pixels; the networks halve their input five times
 

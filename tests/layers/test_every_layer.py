@@ -84,7 +84,8 @@ def test_config_round_trip(cls):
 
 
 def test_every_public_layer_is_tested():
-    assert {value for name, value in vars(layers).items() if name[0].isupper()} == set(ARGUMENTS)
+    public = {value for name, value in vars(layers).items() if name[0].isupper()}
+    assert public - {layers.DynamicConv} == set(ARGUMENTS)  # a base class
 
 
 @every_layer

@@ -16,7 +16,7 @@ import keras
 from sb_keras.graph import as_functional, node_of, nodes, operation_of
 from sb_keras.layers.affine import Affine, to_numpy
 from sb_keras.layers.conv import Conv2D
-from sb_keras.layers.dynamic_conv import DynamicConv2D, DynamicDepthwiseConv2D
+from sb_keras.layers.dynamic_conv import DynamicConv
 from sb_keras.layers.shift_balance import ShiftBalance
 
 # Exactly these: a class derived from one may do something else with its kernel.
@@ -114,7 +114,7 @@ def _absorbed(model):
             and layer.activation is keras.activations.linear
             and getattr(layer, "data_format", "channels_last") == "channels_last"
         )
-        return [layer] if linear or isinstance(layer, DynamicConv2D | DynamicDepthwiseConv2D) else []
+        return [layer] if linear or isinstance(layer, DynamicConv) else []
 
     absorbed = {}
     for node in graph:
