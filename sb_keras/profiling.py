@@ -118,7 +118,10 @@ def _parameters(layer):
 
 def _input_shapes(node):
     """Shapes of the tensors that a call is given, in the order of the signature, without masks."""
-    call = inspect.signature(node.operation.call).bind(*node.arguments.args, **node.arguments.kwargs)
+    signature = inspect.signature(node.operation.call)
+    # Keras notes down `training` also for layers that do not take it.
+    kwargs = {name: value for name, value in node.arguments.kwargs.items() if name in signature.parameters}
+    call = signature.bind(*node.arguments.args, **kwargs)
     arguments = [value for name, value in call.arguments.items() if "mask" not in name]
     return [x.shape for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor)]
 
