@@ -71,8 +71,9 @@ export function resize(image, width, height) {
   triangles(image.width, width).forEach(({ first, weights }, column) => {
     for (let row = 0; row < height; row++) {
       for (let channel = 0; channel < 3; channel++) {
-        const from = (row * image.width + first) * 3 + channel;
-        const sum = weights.reduce((sum, weight, index) => sum + weight * rows[from + index * 3], 0);
+        let sum = 0;
+        let from = (row * image.width + first) * 3 + channel;
+        for (let index = 0; index < weights.length; index++, from += 3) sum += weights[index] * rows[from];
         pixels[(row * width + column) * 3 + channel] = sum;
       }
     }
