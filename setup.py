@@ -43,6 +43,6 @@ setup(
         "test": ["pytest>=9", "pytest-xdist", "hypothesis>=6.150", "mediapipe>=1.2", "playwright>=1.65"],
         "jax": ["jax>=0.10"],
         "torch": ["torch>=2.13"],
-        "check": ["ruff", "pyright[nodejs]"],
+        "check": ["ruff", "pyright[nodejs]", "pre-commit", "pre-commit-hooks"],
     },
 )
