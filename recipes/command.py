@@ -34,12 +34,18 @@ class Parser(argparse.ArgumentParser):
             **kwargs,
         )
 
+    def parse_args(self, args=None, namespace=None):
+        """As argparse's; an option that does not exist is what is said first, with one that is like it."""
+        known = self._option_string_actions
+        for word in sys.argv[1:] if args is None else args:
+            name = word.partition("=")[0]
+            if name.startswith("--") and name != "--" and not any(each.startswith(name) for each in known):
+                self.error(f"there is no option {name}.{suggestion(name, known)}")
+        return super().parse_args(args, namespace)
+
     def error(self, message):
         """Ends the program with one line; the usage is one `--help` away."""
-        unknown = next((word for word in message.split() if word.startswith("--")), "")
-        known = [option for option in self._option_string_actions if option != unknown]
-        hint = suggestion(unknown, known) if message.startswith("unrecognized") else ""
-        self.exit(2, f"error: {message}{'.' if hint else ''}{hint}\n")
+        self.exit(2, f"error: {message}\n")
 
     def add_recipe(self, default=None):
         """The recipe, by its name or its JSON file."""
@@ -61,7 +67,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--set", metavar=metavar, action="append", default=[], help=text)
         lines = ["keys of --set:"]
         for key, kind, default, sentence in keys:
-            lines += [f"  {key}  ({kind}; {default})", *textwrap.wrap(sentence, 100, **_INDENT)]
+            lines += [f"  {key}  ({kind}; {default})", textwrap.indent(textwrap.fill(sentence, 94), " " * 6)]
         self.epilog = "\n".join(lines)
 
     def add_run_dir(self):
@@ -85,9 +91,6 @@ class Parser(argparse.ArgumentParser):
     def add_overwrite(self, what):
         """`--overwrite`."""
         self.add_argument("--overwrite", action="store_true", help=f"replace {what} if there")
-
-
-_INDENT = {"initial_indent": " " * 6, "subsequent_indent": " " * 6}
 
 
 def exit_code(main):

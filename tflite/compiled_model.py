@@ -8,14 +8,12 @@ error, and handles are pointers. Measured with ai-edge-litert 2.3.0.
 import ctypes
 import functools
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from ctypes import byref, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 
 import ai_edge_litert
-import numpy as np
 
 from recipes.errors import UserError
 
@@ -47,13 +45,16 @@ class ProfiledModel:
         UserError: The runtime cannot run it.
 
     Example:
-        >>> with ProfiledModel(Path("sb.tflite"), 1, {0: image}) as model:
-        ...     latency_ms, events = model.run()
-        >>> events[0]
-        Event(kind='Convolution (NHWC, F32) IGEMM', index=None, elapsed_us=158)
+
+    ```python
+    with ProfiledModel(Path("sb.tflite"), 1, {0: image}) as model:
+        latency_ms, events = model.run()
+    events[0]
+    # Event(kind='Convolution (NHWC, F32) IGEMM', index=None, elapsed_us=158)
+    ```
     """
 
-    def __init__(self, path: Path, threads: int, inputs: Mapping[int, np.ndarray]):
+    def __init__(self, path, threads, inputs):
         self._path = path
         self._library = _library()
         with ExitStack() as self._stack:  # if anything fails, all is destroyed
@@ -70,7 +71,7 @@ class ProfiledModel:
     def __exit__(self, *_):
         self._stack.close()
 
-    def run(self) -> tuple[float, list[Event]]:
+    def run(self):
         """Runs the model once.
 
         Returns:

@@ -22,7 +22,12 @@ from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
 from sb_keras.table import format_table
 
-METHODS = ("prune", "cluster", "qat")
+# What each makes, in a few words.
+METHODS = {
+    "prune": "{quantize}, pruned to {compression.sparsity:.0%} zeros",
+    "cluster": "{quantize}, {compression.clusters} different weights a layer",
+    "qat": "int8 after quantization-aware training",
+}
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 LAYERS_HEAD = ("layer", "kernel", "weights", "zeros", "distinct_values")
 
@@ -51,12 +56,12 @@ def main(argv=None):
     check(recipe.data)
     start_keras()
     from tflite.export import build, metadata_of
-    from tflite.fine_tuning import description, fine_tuned
+    from tflite.fine_tuning import fine_tuned
 
     model, dataset = run.load_model(args.model), load(recipe.data)
     task_of(recipe).check_classes(dataset, model)
     quantize = args.quantize or "float32"
-    what = description(args.method, recipe, quantize)
+    what = METHODS[args.method].format(quantize=quantize, compression=recipe.compression)
     content = fine_tuned(args.method, model, dataset, recipe, quantize, metadata_of(run, what))
     write_bytes(content, out)
 

@@ -129,6 +129,9 @@ def quantization_aware(
     return to_integers(emulating, model.inputs[0].name, names)
 
 
+METHODS = {"prune": prune, "cluster": cluster}
+
+
 def _prepared(batches, compression):
     """Batches of images without labels for all epochs, and their number."""
     if hasattr(batches, "shape"):
@@ -171,9 +174,8 @@ def _wrapped(folded, wrap):
 def _fit(student, teacher, batches, steps, learning_rate, progress=None, callbacks=()):
     """Trains `student` to answer as `teacher` does."""
     decay = tf_keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    student.compile(
-        optimizer=tf_keras.optimizers.Adam(decay), loss=[_loss(tensor) for tensor in teacher.outputs]
-    )
+    losses = tf.nest.map_structure(_loss, teacher.output)  # one, a list or a dictionary
+    student.compile(optimizer=tf_keras.optimizers.Adam(decay), loss=losses)
     student.optimizer.build(student.trainable_variables)  # a step that creates variables is traced twice
 
     def with_targets(images):

@@ -6,8 +6,6 @@ kernel and cuts the graph around it, so the list says where a model loses time.
 
 from dataclasses import dataclass
 
-from ai_edge_litert.interpreter import Interpreter
-
 
 @dataclass(frozen=True)
 class Operator:
@@ -39,7 +37,7 @@ class Delegation:
     left_out: tuple[Operator, ...]
 
 
-def find_delegation(interpreter: Interpreter) -> Delegation:
+def find_delegation(interpreter):
     """Reads from an interpreter which of its operators it gave to XNNPACK.
 
     LiteRT keeps the model's operators and appends one `DELEGATE` node a partition, which reads and writes the
@@ -56,9 +54,12 @@ def find_delegation(interpreter: Interpreter) -> Delegation:
         The division of its main subgraph.
 
     Example:
-        >>> interpreter = Interpreter("model.tflite")
-        >>> [operator.name for operator in find_delegation(interpreter).left_out]
-        ['CUMSUM']
+
+    ```python
+    interpreter = Interpreter("model.tflite")
+    [operator.name for operator in find_delegation(interpreter).left_out]
+    # ['CUMSUM']
+    ```
     """
     interpreter.allocate_tensors()  # the default delegate is applied here, not in the constructor
     nodes = interpreter._get_ops_details()  # LiteRT 2.3 has no public listing

@@ -3,21 +3,19 @@
 import dataclasses
 
 from recipes.command import progress
-from tflite.compression import cluster, prune
+from tflite.compression import METHODS
 from tflite.export import CALIBRATED, build, sampled_pixels
-
-METHODS = ("prune", "cluster", "qat")
 
 
 def fine_tuned(method, model, dataset, recipe, quantize, metadata=None):
     """Compresses a network by the recipe's `compression`.
 
     Args:
-        method: One of `METHODS`.
+        method: `"qat"`, quantization-aware training, or one of `tflite.compression.METHODS`.
         model: The Keras model as trained.
         dataset: The recipe's `recipes.data.Dataset`.
         recipe: The recipe.
-        quantize: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`, for the first two methods.
+        quantize: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`, unless the method is `"qat"`.
         metadata: The file's `tflite.metadata.Metadata`; None for none.
 
     Returns:
@@ -35,16 +33,6 @@ def fine_tuned(method, model, dataset, recipe, quantize, metadata=None):
         if method == "qat":
             pixels = dataset.train.training_batches(epoch, pixels=True)
             return build(model, "qat-int8", pixels, normalization, metadata, settings)
-        compress = {"prune": prune, "cluster": cluster}[method]
-        network = compress(model, dataset.train.training_batches(epoch), **settings)
+        network = METHODS[method](model, dataset.train.training_batches(epoch), **settings)
     images = sampled_pixels(dataset, recipe) if quantize in CALIBRATED else None
     return build(network, quantize, images, normalization, metadata)
-
-
-def description(method, recipe, quantize):
-    """What `fine_tuned` makes, in a few words."""
-    if method == "qat":
-        return "int8 after quantization-aware training"
-    if method == "prune":
-        return f"{quantize}, pruned to {recipe.compression.sparsity:.0%} zeros"
-    return f"{quantize}, {recipe.compression.clusters} different weights a layer"

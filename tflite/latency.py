@@ -7,7 +7,6 @@ took 10 to 25 % longer, so that a latency would depend on the files that it is l
 """
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +45,7 @@ class Row:
     delegation: Delegation
 
 
-def measure(
-    paths: Sequence[str | Path],
-    threads: Sequence[int] = (1,),
-    runs: int = 50,
-    warmup: int = 5,
-    seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Row]:
+def measure(paths, threads=(1,), runs=50, warmup=5, seed=0, progress=lambda done, total: None):
     """Times .tflite files on random input, taking turns.
 
     Args:
@@ -72,9 +64,12 @@ def measure(
             random input. All of it is checked before anything is timed.
 
     Example:
-        >>> static, sb = measure(["static.tflite", "sb.tflite"])
-        >>> print(f"{sb.latency_ms_median:.2f} ms, {sb.ratio:.2f} times static")
-        2.75 ms, 1.66 times static
+
+    ```python
+    static, sb = measure(["static.tflite", "sb.tflite"])
+    print(f"{sb.latency_ms_median:.2f} ms, {sb.ratio:.2f} times static")
+    # 2.75 ms, 1.66 times static
+    ```
     """
     _check_counts(paths, threads, runs, warmup, seed)
     paths = [Path(path) for path in paths]
@@ -108,7 +103,7 @@ def measure(
     return rows
 
 
-def load(path: Path, threads: int, seed: int) -> Interpreter:
+def load(path, threads, seed):
     """Loads a model, fills its inputs with random values and runs it once.
 
     A float input gets standard normal values, an integer input its type's full range. A batch of unknown size
@@ -142,14 +137,7 @@ def load(path: Path, threads: int, seed: int) -> Interpreter:
     return interpreter
 
 
-def take_turns(
-    invokes: Sequence[Callable[[], None]],
-    runs: int,
-    warmup: int,
-    seed: int = 0,
-    progress: Callable[[int], None] = lambda done: None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> np.ndarray:
+def take_turns(invokes, runs, warmup, seed=0, progress=lambda done: None, clock=time.perf_counter):
     """Times callables in rounds; a round runs each of them once, in a random order of its own.
 
     Rotating the order would not do: the second file would still follow the first in nearly every round.
@@ -180,7 +168,7 @@ def take_turns(
     return latencies_ms
 
 
-def summarize(latencies_ms: np.ndarray) -> list[dict[str, float]]:
+def summarize(latencies_ms):
     """Reduces what `take_turns` returns to statistics a file, keyed by `Row`'s field names."""
     median, p10, p90, p99 = np.percentile(latencies_ms, (50, 10, 90, 99), axis=0)
     # A slow moment slows a whole round, so it cancels within the round and not between two medians.
@@ -192,12 +180,15 @@ def summarize(latencies_ms: np.ndarray) -> list[dict[str, float]]:
     ]
 
 
-def distinct_labels(paths: Sequence[Path]) -> list[str]:
+def distinct_labels(paths):
     """Shortens paths to as many trailing parts as tell them apart; a path given again is numbered.
 
     Example:
-        >>> distinct_labels([Path("runs/sb/model.tflite"), Path("runs/se/model.tflite")])
-        ['sb/model.tflite', 'se/model.tflite']
+
+    ```python
+    distinct_labels([Path("runs/sb/model.tflite"), Path("runs/se/model.tflite")])
+    # ['sb/model.tflite', 'se/model.tflite']
+    ```
     """
     for depth in range(1, 1 + max(len(path.parts) for path in paths)):
         labels = [str(Path(*path.parts[-depth:])) for path in paths]
@@ -209,7 +200,7 @@ def distinct_labels(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _check_counts(paths: Sequence, threads: Sequence[int], runs: int, warmup: int, seed: int) -> None:
+def _check_counts(paths, threads, runs, warmup, seed):
     if not paths:
         raise UserError("files: expected at least one, received none")
     if not threads or min(threads) < 1 or len(set(threads)) < len(threads):
@@ -222,7 +213,7 @@ def _check_counts(paths: Sequence, threads: Sequence[int], runs: int, warmup: in
         raise UserError(f"seed: expected at least 0, received {seed}")
 
 
-def _check_is_tflite(path: Path) -> None:
+def _check_is_tflite(path):
     if not path.is_file():
         received = "a directory" if path.is_dir() else "nothing there"
         raise UserError(f"{path}: expected a .tflite file, received {received}")
@@ -232,7 +223,7 @@ def _check_is_tflite(path: Path) -> None:
         raise UserError(f"{path}: expected a TFLite model (b'TFL3' at byte 4), received {start[4:]!r}")
 
 
-def _random_values(tensor: dict, path: Path, generator: np.random.Generator) -> np.ndarray:
+def _random_values(tensor, path, generator):
     dtype, shape = np.dtype(tensor["dtype"]), tensor["shape"]
     if dtype.kind == "f":
         return generator.standard_normal(shape).astype(dtype)
@@ -244,9 +235,9 @@ def _random_values(tensor: dict, path: Path, generator: np.random.Generator) -> 
     raise UserError(f"{path}: expected inputs of numbers, received {tensor['name']!r} of type {dtype.name}")
 
 
-def _listed(values: Sequence) -> str:
+def _listed(values):
     return ", ".join(map(str, values)) or "none"
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error):
     return " ".join(str(error).split())

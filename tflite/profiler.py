@@ -6,15 +6,13 @@ MobileNetV2 ×1.0 on an x86 core, the operators made up 97 %; with SB in all lay
 """
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from recipes.errors import UserError
-from tflite.compiled_model import Event, ProfiledModel
+from tflite.compiled_model import ProfiledModel
 from tflite.delegation import Operator, find_delegation
 from tflite.latency import load
 
@@ -59,7 +57,7 @@ class OperatorTime:
     share: float
 
 
-def operator_times(path: str | Path, threads: int = 1, runs: int = 50) -> list[OperatorTime]:
+def operator_times(path, threads=1, runs=50):
     """Measures every operator of a .tflite file on random input.
 
     Args:
@@ -76,9 +74,12 @@ def operator_times(path: str | Path, threads: int = 1, runs: int = 50) -> list[O
             one subgraph (control flow), where times would count twice.
 
     Example:
-        >>> slowest = max(operator_times("sb.tflite"), key=lambda operator: operator.latency_ms_median)
-        >>> print(f"{slowest.kind}: {slowest.latency_ms_median:.3f} ms")
-        Fully Connected (NC, F32) GEMM: 0.274 ms
+
+    ```python
+    slowest = max(operator_times("sb.tflite"), key=lambda operator: operator.latency_ms_median)
+    print(f"{slowest.kind}: {slowest.latency_ms_median:.3f} ms")
+    # Fully Connected (NC, F32) GEMM: 0.274 ms
+    ```
     """
     for name, count in (("threads", threads), ("runs", runs)):
         if count < 1:
@@ -97,11 +98,7 @@ def operator_times(path: str | Path, threads: int = 1, runs: int = 50) -> list[O
     return summarize(recorded, *_operators(interpreter))
 
 
-def summarize(
-    runs: Sequence[tuple[float, Sequence[Event]]],
-    delegated: Sequence[Operator],
-    left_out: Sequence[Operator],
-) -> list[OperatorTime]:
+def summarize(runs, delegated, left_out):
     """Reduces several runs to a median an operator, and one of the rest.
 
     Args:
@@ -127,7 +124,7 @@ def summarize(
     ]
 
 
-def find_sources(kinds: Sequence[str], operators: Sequence[Operator]) -> list[Operator | None]:
+def find_sources(kinds, operators):
     """Tells which of a model's operators XNNPACK's come from.
 
     XNNPACK keeps the order, but may make two operators of one, such as a sum and the clamp that is its
@@ -141,10 +138,13 @@ def find_sources(kinds: Sequence[str], operators: Sequence[Operator]) -> list[Op
         One for each of `kinds`; None for all of them where the lists do not fit together.
 
     Example:
-        >>> convolution, addition = Operator(0, "CONV_2D", "a"), Operator(1, "ADD", "b")
-        >>> kinds = ["Convolution (NHWC, F32) IGEMM", "Add (ND)", "Clamp (NC)"]
-        >>> find_sources(kinds, [convolution, addition]) == [convolution, addition, addition]
-        True
+
+    ```python
+    convolution, addition = Operator(0, "CONV_2D", "a"), Operator(1, "ADD", "b")
+    kinds = ["Convolution (NHWC, F32) IGEMM", "Add (ND)", "Clamp (NC)"]
+    find_sources(kinds, [convolution, addition]) == [convolution, addition, addition]
+    # True
+    ```
     """
     pending, sources = deque(operators), []
     for kind in kinds:
@@ -162,7 +162,7 @@ def find_sources(kinds: Sequence[str], operators: Sequence[Operator]) -> list[Op
     return [None] * len(kinds) if pending else sources
 
 
-def _operators(interpreter: Interpreter) -> tuple[list[Operator], list[Operator]]:
+def _operators(interpreter):
     """The model's operators that XNNPACK runs, and those that it does not."""
     names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
     left_out = list(find_delegation(interpreter).left_out)

@@ -12,15 +12,6 @@ from recipes.errors import UserError
 
 def _check_folder(data):
     """A bucket (`gs://…`) is looked at by the one that reads it."""
-    if (
-        data.directory is not None
-        and "://" not in data.directory
-        and not pathlib.Path(data.directory).is_dir()
-    ):
-        raise UserError(f"no such folder: {data.directory} (data.directory)")
-
-
-def _check_no_folder(data):
     if data.directory is None or "://" in data.directory or pathlib.Path(data.directory).is_dir():
         return
     raise UserError(f"no such folder: {data.directory} (data.directory)")

@@ -72,7 +72,7 @@ def test_trains(name, images):
     model = task.compiled_model(recipe, classes=10)
     model.run_eagerly = True  # compiling the graph takes longer than two steps without it
     before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
-    batches = task.training_batches(images[recipe.data.name], recipe)
+    batches = images[recipe.data.name].training_batches(recipe)
     history = model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     for weight, old in zip(model.trainable_variables, before, strict=True):
