@@ -7,6 +7,7 @@ take seconds, before `start_keras`.
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import textwrap
@@ -123,7 +124,7 @@ def start_keras():
             f"{suggestion(backend, BACKENDS)}"
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # information and warnings of TensorFlow's C++
-    with _silent():
+    with quiet(), _interruptible():
         try:
             import keras
 
@@ -141,7 +142,28 @@ def start_keras():
 
 
 @contextlib.contextmanager
-def _silent():
+def _interruptible():
+    """Repeats Ctrl-C at the end, in case that a library took it for an error of its own."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    interrupted = []
+
+    def interrupt(*args):
+        interrupted.append(True)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if interrupted:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def quiet():
     """Keeps back what is written to standard error, also by libraries in C++, unless an error follows."""
     try:
         descriptor = sys.stderr.fileno()

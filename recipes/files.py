@@ -86,6 +86,27 @@ def write_csv(path, head, rows):
         csv.writer(file).writerows((head, *rows))
 
 
+def distinct_labels(paths):
+    """Shortens paths to as many trailing parts as tell them apart; a path given again is numbered.
+
+    Example:
+
+    ```python
+    distinct_labels([pathlib.Path("runs/sb/model.tflite"), pathlib.Path("runs/se/model.tflite")])
+    # ['sb/model.tflite', 'se/model.tflite']
+    ```
+    """
+    paths = list(paths)
+    for depth in range(1, 1 + max(len(path.parts) for path in paths)):
+        labels = [str(pathlib.Path(*path.parts[-depth:])) for path in paths]
+        if len(set(labels)) == len(set(paths)):
+            break
+    return [
+        f"{label} ({labels[: index + 1].count(label)})" if label in labels[:index] else label
+        for index, label in enumerate(labels)
+    ]
+
+
 def is_temporary(path):
     """Whether a file is what `replacing` left when a process was killed."""
     return path.name.startswith(TEMPORARY)

@@ -6,6 +6,7 @@ A run that is still going on is shown as far as it has come.
 """
 
 import os
+import pathlib
 import sys
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import sb_keras
 from recipes.command import Parser, exit_code, progress, start_keras
 from recipes.errors import UserError
-from recipes.files import check_outputs, write_csv
+from recipes.files import check_outputs, distinct_labels, write_csv
 from recipes.recipe import Recipe
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory, load_model
@@ -114,16 +115,6 @@ def settings(recipe):
     return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value, _ in differences)
 
 
-def labels(paths):
-    """For every path the shortest end that tells it from the others."""
-    parts = [os.path.abspath(path).split(os.sep) for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        ends = [os.sep.join(part[-length:]) for part in parts]
-        if len(set(ends)) == len(ends):
-            break
-    return ends
-
-
 def table(runs):
     """The runs as text, and below them mean and standard deviation of those that differ in the seed alone."""
     metric = runs[0].metric.replace("_", " ")
@@ -194,7 +185,7 @@ def main(argv=None):
         raise UserError(f"classifiers and detectors cannot be compared ({kinds})")
 
     start_keras()
-    labelled = list(zip(paths, labels(paths), strict=True))
+    labelled = list(zip(paths, distinct_labels(map(pathlib.Path, paths)), strict=True))
     runs = [read(path, label) for path, label in progress(labelled, unit="run")]
     print(table(runs))
     if args.csv:

@@ -71,7 +71,7 @@ def test_no_circle():
 
 
 def test_the_floors_of_recipes():
-    """Values know nothing of loaders, data nothing of tasks, tasks nothing of training, nobody of programs."""
+    """Values know no loaders, data no tasks, tasks no training, and nothing below a program knows one."""
     floors = ("recipe", "data", "tasks", "training", "search")
     above = {floor: floors[number + 1 :] for number, floor in enumerate(floors)}
     known = modules()

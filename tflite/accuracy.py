@@ -66,13 +66,6 @@ def pixels_of(split, data):
         yield from np.asarray(pixels)
 
 
-def open_content(content, threads=2):
-    """An interpreter for the bytes of a file, ready to run."""
-    interpreter = Interpreter(model_content=content, num_threads=threads)
-    interpreter.allocate_tensors()
-    return interpreter
-
-
 def _file_images(split, data, inputs):
     """The pictures one by one as the file takes them; on a terminal they are counted."""
     images = progress(pixels_of(split, data), len(split))

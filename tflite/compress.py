@@ -106,7 +106,8 @@ def compare(files, test, recipe):
         For each file its name, accuracy, share of images with the reference's class (not of detectors), size,
         and size after gzip, in bytes.
     """
-    from tflite.accuracy import class_outputs, open_content, scores
+    from tflite.accuracy import class_outputs, scores
+    from tflite.interpreter import open_content
 
     rows, reference = [], None
     for name, content in files.items():

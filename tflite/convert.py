@@ -102,10 +102,11 @@ def _passes(model, content, test, recipe, args):
     import sb_keras
     from tflite import accuracy
     from tflite.export import build
+    from tflite.interpreter import open_content
 
     test, detector = test.select(slice(args.images)), recipe.data.task == "detection"
     folded = sb_keras.fold(model)
-    scores = accuracy.scores({"Keras": model, "folded": folded}, accuracy.open_content(content), test, recipe)
+    scores = accuracy.scores({"Keras": model, "folded": folded}, open_content(content), test, recipe)
     drop, most = scores["Keras"] - scores["TFLite"], args.max_drop
     if most is None:
         most = 3.0 if detector and "int8" in args.quantize else 1.0

@@ -5,7 +5,16 @@ import pathlib
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from recipes.command import quiet
 from recipes.errors import UserError
+
+
+def open_content(content, threads=2):
+    """A LiteRT interpreter for the bytes of a file, ready to run."""
+    with quiet():  # it says that it has XNNPACK
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 def open_interpreter(path, threads=1):
@@ -17,8 +26,9 @@ def open_interpreter(path, threads=1):
     if not pathlib.Path(path).is_file():
         raise UserError(f"no such file: {path}")
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        interpreter.allocate_tensors()
+        with quiet():
+            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise UserError(f"LiteRT cannot load {path}: {' '.join(str(error).split())}") from error
     return interpreter

@@ -14,6 +14,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from recipes.errors import UserError
+from recipes.files import distinct_labels
 from tflite.delegation import Delegation, find_delegation
 
 
@@ -177,26 +178,6 @@ def summarize(latencies_ms):
     return [
         dict(zip(names, map(float, column), strict=True))
         for column in zip(median, p10, p90, p99, ratio, strict=True)
-    ]
-
-
-def distinct_labels(paths):
-    """Shortens paths to as many trailing parts as tell them apart; a path given again is numbered.
-
-    Example:
-
-    ```python
-    distinct_labels([Path("runs/sb/model.tflite"), Path("runs/se/model.tflite")])
-    # ['sb/model.tflite', 'se/model.tflite']
-    ```
-    """
-    for depth in range(1, 1 + max(len(path.parts) for path in paths)):
-        labels = [str(Path(*path.parts[-depth:])) for path in paths]
-        if len(set(labels)) == len(set(paths)):
-            break
-    return [
-        f"{label} ({labels[: index + 1].count(label)})" if label in labels[:index] else label
-        for index, label in enumerate(labels)
     ]
 
 

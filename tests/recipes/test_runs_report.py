@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import pathlib
 import shutil
 
 import matplotlib.image
@@ -11,6 +12,7 @@ import pytest
 import sb_keras
 from recipes import report
 from recipes.command import exit_code
+from recipes.files import distinct_labels
 from recipes.run_directory import RunDirectory
 from recipes.training.monitoring import StopOnDivergence
 
@@ -97,9 +99,12 @@ def test_before_the_first_epoch(runs, tmp_path, capsys):
 
 
 def test_labels():
-    assert report.labels(["/a/b/c", "/a/b/d"]) == ["c", "d"]
-    assert report.labels(["/a/b/c", "/a/d/c"]) == ["b/c", "d/c"]
-    assert report.labels(["/a"]) == ["a"]
+    def labels(*paths):
+        return distinct_labels(map(pathlib.Path, paths))
+
+    assert labels("/a/b/c", "/a/b/d") == ["c", "d"]
+    assert labels("/a/b/c", "/a/d/c") == ["b/c", "d/c"]
+    assert labels("/a") == ["a"]
 
 
 @pytest.mark.parametrize(

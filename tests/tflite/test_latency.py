@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from recipes.errors import UserError
-from tflite.latency import distinct_labels, measure, summarize, take_turns
+from recipes.files import distinct_labels
+from tflite.latency import measure, summarize, take_turns
 
 
 def test_take_turns_mixes_the_order_and_times_the_second_of_two_runs():
