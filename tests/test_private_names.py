@@ -6,7 +6,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-FOLDERS = ("sb_keras", "benchmarks")
+FOLDERS = ("sb_keras", "recipes", "tflite", "benchmarks")
 EXCEPT = ROOT / "sb_keras" / "graph.py"
 PRIVATE = re.compile(
     r"_keras_history|_flatten_layers|_inbound_nodes|_functional\b|_nodes_by_depth|_maybe_symbolic_build"
