@@ -16,6 +16,7 @@ from recipes.errors import UserError
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
 from recipes.tasks import TASKS
+from recipes.training import loop
 
 NAME = "voc-ssdlite-mobilenetv2-sb"
 SETTINGS = ("epochs=2", "batch_size=4", "steps_per_epoch=1", "model.attention.positions=expand")
@@ -72,10 +73,10 @@ def test_going_on_ends_where_an_undisturbed_run_does(finished, rectangles, tmp_p
     run = RunDirectory(tmp_path / "stopped")
     monkeypatch.setattr(RunDirectory, "save_checkpoint", stopping(RunDirectory.save_checkpoint))
     with pytest.raises(KeyboardInterrupt):
-        train.train(run, recipe=finished.recipe)
+        loop.train(run, recipe=finished.recipe)
     monkeypatch.undo()
     monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
-    train.train(run)
+    loop.train(run)
     for mine, theirs in zip(run.load_model().weights, finished.load_model().weights, strict=True):
         np.testing.assert_array_equal(mine, theirs, err_msg=mine.path)
 
@@ -147,5 +148,5 @@ def test_a_model_of_other_classes_is_refused(finished):
 def test_learns_eight_pictures_by_heart(rectangles, tmp_path):
     settings = ["epochs=100", "batch_size=8", "data.augmentation=none", "data.flip=false"]
     recipe = RECIPES["voc-ssdlite-mobilenetv2-static"].override([*settings, "optimizer.learning_rate=0.02"])
-    result = train.train(RunDirectory(tmp_path), recipe=recipe)
+    result = loop.train(RunDirectory(tmp_path), recipe=recipe)
     assert result["test_mean_average_precision"] > 0.9

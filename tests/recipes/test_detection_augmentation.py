@@ -137,7 +137,7 @@ def test_without_objects_the_whole_picture_is_taken():
     boxes, valid = tf.zeros((2, 4)), tf.constant([False, False])
     for seed in range(20):
         np.testing.assert_array_equal(augmentation.random_crop(boxes, valid, 1.0, (6, seed)), [0, 0, 1, 1])
-    assert augmentation.random_crop(tf.zeros((0, 4)), tf.zeros(0, bool), 1.0, (6, 1)).shape == (4,)
+    assert augmentation.random_crop(tf.zeros((0, 4)), tf.zeros(0, tf.bool), 1.0, (6, 1)).shape == (4,)
 
 
 def draws(monkeypatch, coins, values):

@@ -121,8 +121,9 @@ import numpy as np
 class SaveWeights(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         np.savez({path!r} + f"-{{index}}.npz", *[weight.numpy() for weight in self.model.weights])
-callbacks = train._callbacks
-train._callbacks = lambda *args: [*callbacks(*args), SaveWeights()]
+from recipes.training import loop
+callbacks = loop._callbacks
+loop._callbacks = lambda *args: [*callbacks(*args), SaveWeights()]
 """
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +33,7 @@ def load_stripes(data):
 
 @pytest.fixture
 def stripes(monkeypatch):
-    module = types.ModuleType("recipes.data.stripes")
+    module: Any = types.ModuleType("recipes.data.stripes")
     module.load_stripes = load_stripes
     monkeypatch.setitem(sys.modules, "recipes.data.stripes", module)
     entry = Entry("recipes.data.stripes:load_stripes", "classification", ("pad_crop", "none"))

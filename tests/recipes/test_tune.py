@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import tiny
 from recipes import tune
 from recipes.command import exit_code
 from recipes.data import Dataset
+from recipes.data.objects import Objects
 from recipes.errors import CannotWrite
 from recipes.recipe import Recipe
 from recipes.search import tuner
@@ -220,7 +222,7 @@ def test_a_detector(tmp_path, monkeypatch):
         return run.result
 
     monkeypatch.setattr(tuner, "train", train)
-    pictures = np.zeros(1000)
+    pictures = Objects(*[np.zeros(1000)] * 5)
     dataset = Dataset((), pictures, pictures, pictures)
     monkeypatch.setattr("recipes.data.voc.load_voc", lambda data: dataset)
     arguments = ["voc-ssdlite-mobilenetv2-sb", "--run-dir", str(tmp_path / "s")]

@@ -1,12 +1,13 @@
 """Small .tflite models of which it is known what XNNPACK takes, and some that cannot be measured."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-IMAGE = tf.TensorSpec((1, 8, 8, 4), tf.float32)
+IMAGE: Any = tf.TensorSpec((1, 8, 8, 4), tf.float32)
 KERNEL = np.random.default_rng(0).normal(size=(3, 3, 4, 4)).astype("float32")
 
 

@@ -190,7 +190,7 @@ def test_command(run, digits, tmp_path, capsys):
     metadata = read_metadata(out)
     assert metadata.labels == tuple("0123456789")
     assert metadata.mean == (0, 0, 0)  # it takes pixels
-    np.testing.assert_allclose(metadata.std, 1 / 255, rtol=1e-6)  # seven digits
+    np.testing.assert_allclose(np.array(metadata.std), 1 / 255, rtol=1e-6)  # seven digits
     assert Recipe.from_json(metadata.recipe) == run.recipe
     assert list(tmp_path.iterdir()) == [out]
 

@@ -228,9 +228,7 @@ def test_convert_and_evaluate_programs(run, pixels, tmp_path, monkeypatch, capsy
 def test_a_gate_that_fails_writes_nothing(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
     monkeypatch.setattr(
-        convert_program,
-        "average_precisions",
-        lambda *_, **__: {"Keras": 50.0, "folded": 50.0, "TFLite": 46.9},
+        "tflite.accuracy.scores", lambda *_, **__: {"Keras": 50.0, "folded": 50.0, "TFLite": 46.9}
     )
     out = tmp_path / "shapes.tflite"
     arguments = [str(run.path), "--out", str(out), "--evaluate", "--quantize", "int8"]
@@ -264,3 +262,23 @@ def test_no_class_is_lost_with_any_number_of_threads(threads):
     interpreter.allocate_tensors()
     (found,) = run_detector(interpreter, [values])
     assert sorted(found["classes"]) == list(range(classes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prune", "cluster", "qat"])
+def test_compressed_detectors_find_what_they_found(method, run, tmp_path, monkeypatch, capsys):
+    """A step at a rate of next to nothing leaves the average precision as it was, but for rounding."""
+    from tflite import compress
+
+    monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
+    settings = ("epochs=1", "steps_per_epoch=1", "learning_rate=1e-9", "sparsity=0.01", "clusters=256")
+    options = [part for each in settings for part in ("--set", f"compression.{each}")]
+    out = tmp_path / "shapes.tflite"
+    assert (
+        exit_code(lambda: compress.main([str(run.path), "--method", method, "--out", str(out), *options]))
+        == 0
+    )
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    precisions = {line[0]: float(line[1]) for line in lines if line and line[0] in ("float32", method)}
+    assert precisions[method] == pytest.approx(precisions["float32"], abs=0.05)
+    assert read_metadata(out).labels == CLASSES

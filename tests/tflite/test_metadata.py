@@ -53,7 +53,7 @@ def test_round_trip(content, file, metadata):
 
 def test_normalization_is_kept_to_seven_digits(content, file):
     read = read_metadata(file(add_metadata(content, PLAIN)))
-    np.testing.assert_allclose((read.mean, read.std), (PLAIN.mean, PLAIN.std), rtol=1e-7)
+    np.testing.assert_allclose(np.array([read.mean, read.std]), np.array([PLAIN.mean, PLAIN.std]), rtol=1e-7)
 
 
 def test_same_network_same_bytes(content):
