@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from recipes.command import exit_code
 from tflite.benchmark import main
+
+
+def command(arguments):
+    """The exit code of the command line."""
+    try:
+        return exit_code(lambda: main(arguments))
+    except SystemExit as stop:  # argparse's
+        return stop.code
 
 
 def test_command_line_writes_all_outputs(models, tmp_path):
@@ -50,7 +59,7 @@ def test_operators_are_shown_for_every_row(models, tmp_path, capsys):
     path = tmp_path / "rows.json"
     files = [str(models / f"{name}.tflite") for name in ("plain", "gather")]
 
-    assert main([*files, "--runs", "1", "--threads", "1,2", "--operators", "--json", str(path)]) == 0
+    assert command([*files, "--runs", "1", "--threads", "1,2", "--operators", "--json", str(path)]) == 0
 
     out = capsys.readouterr().out
     assert [line for line in out.splitlines() if line.endswith(("thread:", "threads:"))] == [
@@ -75,13 +84,11 @@ def test_overwrite_replaces(models, tmp_path, capsys):
     path.write_text("old")
     arguments = [str(models / "plain.tflite"), "--runs", "1", "--json", str(path)]
 
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert "received an existing file (--overwrite replaces it)" in capsys.readouterr().err
+    assert command(arguments) == 2
+    assert f"{path} exists; --overwrite replaces it" in capsys.readouterr().err
     assert path.read_text() == "old"
 
-    assert main([*arguments, "--overwrite"]) == 0
+    assert command([*arguments, "--overwrite"]) == 0
     assert len(json.loads(path.read_text())) == 1
 
 
@@ -106,10 +113,10 @@ def test_overwrite_replaces(models, tmp_path, capsys):
         ("plain.tflite --runs 0", "runs: expected at least 1, received 0"),
         ("plain.tflite --warmup -1", "warmup: expected at least 0, received -1"),
         ("plain.tflite --seed -1", "seed: expected at least 0, received -1"),
-        ("plain.tflite --plot plot.jpg", "--plot: expected a name that ends in .png, received plot.jpg"),
-        ("plain.tflite --csv gone/rows.csv", "expected a path in an existing directory, received gone"),
-        ("plain.tflite --csv rows --json ./rows", "expected a file of its own for each output"),
-        ("plain.tflite --csv plain.tflite --overwrite", "expected a file of its own for each output"),
+        ("plain.tflite --plot plot.jpg", "--plot takes a name that ends in .png. Received: plot.jpg"),
+        ("plain.tflite --csv gone/rows.csv", "cannot write gone/rows.csv: no such folder: gone"),
+        ("plain.tflite --csv rows --json ./rows", "every file needs a name of its own. Received: rows, ./"),
+        ("plain.tflite --csv plain.tflite --overwrite", "every file needs a name of its own"),
         ("missing.tflite --operators", "missing.tflite: expected a model that LiteRT loads"),
         ("", "the following arguments are required: FILE.tflite"),
     ],
@@ -118,13 +125,11 @@ def test_wrong_input_ends_with_one_line(models, monkeypatch, capsys, arguments, 
     monkeypatch.chdir(models)
     before = {path.name: path.stat().st_size for path in models.iterdir()}
 
-    with pytest.raises(SystemExit) as stop:
-        main(arguments.split())
+    assert command(arguments.split()) == 2
 
     out, err = capsys.readouterr()
-    assert stop.value.code == 2
     assert message in err
-    assert err.startswith("python -m tflite.benchmark: error: ")
+    assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert out == ""
     assert {path.name: path.stat().st_size for path in models.iterdir()} == before

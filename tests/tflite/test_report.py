@@ -32,6 +32,7 @@ def test_table_is_aligned_and_lists_what_is_left_out():
 
     assert table.splitlines() == [
         "file           threads  median ms    p10    p90    p99  ratio   kB  partitions  left out",
+        "─" * 88,
         "a.tflite             1      2.000  1.800  2.400  3.000  1.000  1.5           2    0 of 9",
         "longer.tflite        1      3.000  2.700  3.600  4.500  1.500  1.5           2    6 of 9",
         "",
@@ -53,12 +54,14 @@ def test_operators_are_grouped_and_sorted():
     assert format_operators(make_row(latency_ms=1.9), OPERATORS).splitlines() == [
         "Operators of a.tflite, 1 thread:",
         "kind             count     ms   share",
+        "─" * 37,
         "Convolution          2  0.800  40.0 %",
         "Add (ND)             1  0.700  35.0 %",
         "rest of the run      1  0.500  25.0 %",
         "Together 2.000 ms; without profiling 1.900 ms.",
         "",
         "slowest 3       ms   share  position, output",
+        "─" * 26,
         "Add (ND)     0.700  35.0 %  #1 sum",
         "Convolution  0.600  30.0 %  #2",
         "Convolution  0.200  10.0 %  #0 first",
