@@ -18,6 +18,7 @@ RECIPES = [
     "matplotlib>=3.9",
     "pycocotools>=2.0.11",
     "pillow",
+    "tqdm",
 ]
 TFLITE = [*RECIPES, "ai-edge-litert>=2.3", "ai-edge-quantizer>=0.10"]
 # And tensorflow-model-optimization 0.8.1, which the Makefile installs without what it requires: its absl-py
