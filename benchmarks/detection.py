@@ -5,6 +5,7 @@ python -m benchmarks.detection [--kinds KIND ...] [--width W] [--rounds N] [--cs
 
 import functools
 import sys
+from typing import Any
 
 from benchmarks import output
 from benchmarks.alternate import alternate
@@ -86,7 +87,9 @@ def targets_of(boxes_yxyx, labels):
         "boxes": tf.TensorSpec((len(anchors), 5), tf.float32),
     }
     return tf.map_fn(
-        lambda row: sb_detection.match(*row, anchors), (boxes_yxyx, labels), fn_output_signature=specification
+        lambda row: sb_detection.match(*row, anchors=anchors),
+        (boxes_yxyx, labels),
+        fn_output_signature=specification,
     )
 
 
@@ -124,10 +127,12 @@ def losses():
     functions = {"classes": sb_detection.ClassLoss(), "boxes": sb_detection.BoxLoss()}
 
     @tf.function
-    def gradients():
+    def gradients() -> Any:
         with tf.GradientTape() as tape:
             tape.watch(predicted)
-            total = sum(function(targets[name], predicted[name]) for name, function in functions.items())
+            total = tf.add_n(
+                [function(targets[name], predicted[name]) for name, function in functions.items()]
+            )
         return tape.gradient(total, predicted)
 
     return lambda: gradients()["classes"].numpy()

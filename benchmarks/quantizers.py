@@ -16,7 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 import sb_keras
 from benchmarks import output
 from recipes import data as data_sets
-from recipes.command import exit_code
+from recipes.command import exit_code, progress
 from recipes.run_directory import RunDirectory
 from tflite.export import convert, converter, sampled_pixels
 from tflite.interpreter import predict
@@ -77,7 +77,7 @@ def main(argv=None):
     for (key, content), latency in zip(files.items(), latencies, strict=True):
         interpreter = Interpreter(model_content=content, num_threads=2)
         interpreter.allocate_tensors()
-        classes = predict(interpreter, images, progress=sys.stderr.isatty()).argmax(-1)
+        classes = predict(interpreter, progress(images)).argmax(-1)
         rows.append(
             (
                 *key,

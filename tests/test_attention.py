@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -36,9 +37,11 @@ def test_of_takes_a_kind_or_an_attention():
 
 
 def test_is_hashable_and_frozen():
-    assert len({Attention("sb"), Attention("sb", positions=list(POSITIONS))}) == 1
+    attention: Any = Attention("sb")
+    positions: Any = list(POSITIONS)
+    assert len({attention, Attention("sb", positions=positions)}) == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Attention("sb").kind = "se"
+        attention.kind = "se"
 
 
 @pytest.mark.parametrize(

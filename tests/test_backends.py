@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -77,7 +78,7 @@ def folder(tmp_path_factory):
                 weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         else:
             use_statistics_of(model, x)
-        data = {"x": x}
+        data: dict[str, Any] = {"x": x}
         if name in TRAINED:
             data["y"] = rng.normal(size=(5, *model.output_shape[1:])).astype("float32")
         model.save(folder / f"{name}.keras")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ def network():
     return keras.Model(inputs, x)
 
 
-def dynamic_layers(model):
+def dynamic_layers(model) -> dict[str, Any]:
     return {layer.name: layer for layer in inner_layers(model) if isinstance(layer, DynamicConv)}
 
 

@@ -44,7 +44,7 @@ def assert_same_function(folded, model, x, tolerance=SHALLOW):
 
 def assert_same_feature_maps(folded, model, names, x, tolerance):
     maps = [keras.Model(m.input, [m.get_layer(name).output for name in names]) for m in (folded, model)]
-    assert_same_function(*maps, x, tolerance)
+    assert_same_function(*maps, x=x, tolerance=tolerance)
 
 
 def leaves(model):

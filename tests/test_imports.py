@@ -59,7 +59,7 @@ def test_everything_that_is_listed_is_there():
         assert getattr(sb_keras, name) is not None
     assert re.fullmatch(r"\d+\.\d+\.\d+", sb_keras.__version__)
     with pytest.raises(AttributeError, match="flod"):
-        _ = sb_keras.flod
+        _ = sb_keras.flod  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module not in LIGHT])

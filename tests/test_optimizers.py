@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ VARIANTS = [
     {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
 ]
 # A few roundings of single precision a step, on numbers up to about 3.
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_the_floors_of_recipes():
     known = modules()
     programs = set(PROGRAMS)
     for name, path in known.items():
-        floor = name.split(".")[1] if name.startswith("recipes.") else None
+        floor = name.split(".")[1] if name.startswith("recipes.") else ""
         for imported in imports(path, known):
             assert not (imported in programs and name.startswith("recipes.")), f"{name} imports {imported}"
             for other in above.get(floor, ()):

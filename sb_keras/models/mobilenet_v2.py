@@ -48,7 +48,7 @@ def _scaled(stages, width_multiplier):
 def MobileNetV2(
     input_shape=(224, 224, 3),
     width_multiplier=1.0,
-    attention="static",
+    attention: str | Attention = "static",
     include_top=True,
     classes=1000,
     classifier_activation="softmax",
@@ -98,7 +98,7 @@ def MobileNetV2(
 def CifarMobileNetV2(
     input_shape=(32, 32, 3),
     width_multiplier=1.0,
-    attention="static",
+    attention: str | Attention = "static",
     include_top=True,
     classes=10,
     classifier_activation="softmax",

@@ -29,7 +29,7 @@ SHUFFLENET_V2_TAPS = {
 def ShuffleNetV2(
     input_shape=(224, 224, 3),
     width_multiplier=1.0,
-    attention="static",
+    attention: str | Attention = "static",
     include_top=True,
     classes=1000,
     classifier_activation="softmax",

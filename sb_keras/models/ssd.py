@@ -20,7 +20,7 @@ EXTRAS = (
 FIRST_EXTRA = 18  # the backbone has 17 blocks
 
 
-def SSDLite(backbone_width=1.0, attention="static", classes=20, name=None):
+def SSDLite(backbone_width=1.0, attention: str | Attention = "static", classes=20, name=None):
     """SSDLite on MobileNetV2, the detector of the paper's section 5.2 and Table 4.
 
     Feature maps of 19×19 (the expanded one of the block that halves the resolution for the last time) and

@@ -3,6 +3,8 @@
 Written from the paper and independent of the layers, of which only the weights are read.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -15,7 +17,7 @@ GATES = {
 }
 # Rounding in single precision (6e-8) through two matrix products, and divided by the deviation over
 # a batch of four, which may be small: a thousand times the rounding, and a thousandth of any mistake.
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def to_numpy(tensor):

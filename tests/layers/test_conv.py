@@ -42,7 +42,7 @@ def test_1x1_is_the_formula(rng):
     x = images(rng, 3, 5, 4, 6)
     layer = Conv2D(8, 1)
     y = layer(x)
-    kernel, bias = (np.float64(w) for w in layer.get_weights())
+    kernel, bias = (w.astype("float64") for w in layer.get_weights())
     np.testing.assert_allclose(y, np.einsum("nhwi,io->nhwo", x, kernel[0, 0]) + bias, rtol=1e-5, atol=1e-5)
 
 

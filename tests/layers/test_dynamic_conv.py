@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
 
 CHANNELS = 3
 # As the other layers', times the ten of the outputs, which are sums of about a hundred products.
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def full(*args, **kwargs):

@@ -57,7 +57,7 @@ def gradients_through(x, z, rng):
         trunk = conv(x)
         trunk_alone = tf.reduce_sum(upstream * trunk)
         loss = tf.reduce_sum(upstream * layer([trunk, x]))
-    return tape.gradient(loss, x).numpy(), tape.gradient(trunk_alone, x).numpy()
+    return [keras.ops.convert_to_numpy(tape.gradient(y, x)) for y in (loss, trunk_alone)]
 
 
 def test_gradient_vanishes_where_the_gate_is_saturated_at_zero(rng):

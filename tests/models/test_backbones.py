@@ -17,7 +17,7 @@ TAPS = [(MobileNetV2, MOBILENET_V2_TAPS), (MnasNet, MNASNET_TAPS), (ShuffleNetV2
 every_builder = pytest.mark.parametrize("builder", BUILDERS, ids=lambda b: b.__name__)
 
 
-def build(builder, attention="sb", **arguments):
+def build(builder, attention: str | Attention = "sb", **arguments):
     return builder(
         **{"input_shape": (64, 64, 3), "width_multiplier": 0.1, "classes": 5, **arguments},
         attention=attention,
