@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
