@@ -7,7 +7,7 @@ import tensorflow as tf
 import sb_keras
 from recipes.data import to_pixels
 from recipes.tasks import TASKS
-from sb_keras.graph import inner_layers, operation_of
+from sb_keras.graph import as_functional, inner_layers, operation_of
 from sb_keras.layers import DynamicConv
 from sb_keras.layers.affine import call_with
 from tflite import model_file
@@ -87,7 +87,7 @@ def build(model, quantize="float32", images=None, normalization=None, metadata=N
     image_shape(model)
     folded, detector, integers = sb_keras.fold(model), is_detector(model), quantize in CALIBRATED
     labels = None if metadata is None else metadata.labels
-    classes = TASKS["detection" if detector else "classification"].classes_of(model)
+    classes = TASKS["detection"].classes_of(model) if detector else model.outputs[0].shape[-1]
     if labels is not None and len(labels) != classes:
         raise ValueError(f"`labels` must name the model's {classes} classes. Received: {len(labels)} names")
     if integers:
@@ -120,7 +120,7 @@ def image_shape(model):
     Raises:
         ValueError: If it takes something else than one image of known size.
     """
-    shapes = [tensor.shape for tensor in model.inputs]
+    shapes = [tensor.shape for tensor in as_functional(model).inputs]
     if len(shapes) != 1 or None in shapes[0][1:]:
         raise ValueError(f"`model` must have one input of known size. Received inputs of shape {shapes}")
     return shapes[0][1:]

@@ -133,7 +133,7 @@ def test_comparison(run, digits):
         name: convert(each, normalization=(recipe.data.mean, recipe.data.std))
         for name, each in (("good", model), ("bad", other))
     }
-    rows = compare(files, data_sets.load(recipe.data).test, recipe.data)
+    rows = compare(files, data_sets.load(recipe.data).test, recipe)
     good, bad = (each.predict(images, verbose=0).argmax(-1) for each in (model, other))
     assert [row[0] for row in rows] == ["good", "bad"]
     assert [row[1] for row in rows] == pytest.approx([np.mean(good == labels), np.mean(bad == labels)])
