@@ -179,7 +179,7 @@ function wholeRange({ type, scale, zeroPoint }) {
 
 /** Pixels as the input tensor takes them: normalized and, in integers, quantized with its scale and zero point. */
 function encode(pixels, { type, scale, zeroPoint }, { mean, std }) {
-  const values = Float32Array.from(pixels, (pixel, index) => {
+  const values = new Float32Array(pixels).map((pixel, index) => {
     const channel = index % 3;
     return (pixel - (mean[channel] ?? mean[0])) / (std[channel] ?? std[0]);
   });
