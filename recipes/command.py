@@ -111,11 +111,14 @@ def exit_code(main):
         return 0
 
 
-def start_keras():
+def start_keras(only=None):
     """Imports Keras and its backend without the noise of their start.
 
+    Args:
+        only: The one backend that the program runs on; None for any.
+
     Raises:
-        UserError: If the backend is unknown or not installed.
+        UserError: If the backend is unknown, not installed, or another.
     """
     backend = os.environ.get("KERAS_BACKEND")
     if backend and backend not in BACKENDS:
@@ -139,6 +142,8 @@ def start_keras():
             ) from error
         except ValueError as error:  # of Keras's own configuration file
             raise UserError(str(error)) from error
+        if only not in (None, keras.backend.backend()):
+            raise UserError(f"this program needs Keras's {only} backend. Received: {keras.backend.backend()}")
 
 
 @contextlib.contextmanager

@@ -31,6 +31,13 @@ def check_new_file(path, overwrite=None):
         raise UserError(f"cannot write {path}: no such folder: {path.parent}")
 
 
+def check_tflite(path, overwrite):
+    """Raises a `UserError` unless a .tflite file can be made there; see `check_new_file`."""
+    check_new_file(path, overwrite)
+    if pathlib.Path(path).suffix != ".tflite":
+        raise UserError(f"--out takes a name that ends in .tflite. Received: {path}")
+
+
 def check_outputs(*files, overwrite=None, inputs=(), **pictures):
     """Raises a `UserError` unless files can be made at all of these paths; None stands for none.
 

@@ -32,6 +32,8 @@ class RunDirectory:
     """
 
     def __init__(self, path):
+        if not str(path):
+            raise UserError("the name of a run directory must not be empty")
         self.path = pathlib.Path(path)
         self.result_file = self.path / "result.json"
         self.best_file = self.path / "best.keras"
@@ -126,6 +128,11 @@ class RunDirectory:
         return Recipe.read(self._recipe_file)
 
     @property
+    def is_finished(self):
+        """Whether nothing is left to train, nor a final.keras to write again from a checkpoint."""
+        return bool(self.result) and (self.final_file.is_file() or not self._checkpoint_files())
+
+    @property
     def result(self) -> Any:
         """What result.json holds; None while the training is unfinished."""
         if not self.result_file.is_file():
@@ -217,9 +224,14 @@ class RunDirectory:
         """Path of the trained model; as `load_model`."""
         path = {"final": self.final_file, "best": self.best_file}[which]
         if not path.is_file():
+            command = f"`python -m recipes.train {self._recipe_file} --run-dir {self.path}`"
+            if self.result:
+                raise UserError(
+                    f"{self.path} has no {path.name}, though its training is finished: it was deleted. "
+                    f"{command} writes final.keras again from the last checkpoint, if that is still there"
+                )
             raise UserError(
-                f"{self.path} has no {path.name}: its training is unfinished. `python -m recipes.train "
-                f"{self._recipe_file} --run-dir {self.path}` goes on with it"
+                f"{self.path} has no {path.name}: its training is unfinished. {command} goes on with it"
             )
         return path
 

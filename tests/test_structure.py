@@ -152,6 +152,13 @@ def test_help_imports_nothing_heavy(name):
         (("recipes.report", "/no/where"), "is not a run directory"),
         (("tflite.convert", "/no/where", "--out", "LICENSE"), "LICENSE exists; --overwrite replaces it"),
         (("tflite.convert", "/no/where", "--out", "x.tflite"), "is not a run directory"),
+        (
+            ("tflite.convert", "x", "--out", "x.tfl"),
+            "--out takes a name that ends in .tflite. Received: x.tfl",
+        ),
+        (("tflite.convert", "x", "--out", "x.tflite", "--max-drop", "2"), "--max-drop goes with --evaluate"),
+        (("tflite.convert", "x", "--out", "x.tflite", "--calibration-images", "9"), "--quantize int8"),
+        (("recipes.train", "--run-dir", ""), "the name of a run directory must not be empty"),
         (("tflite.convert", "x", "--out", "x.tflite", "--quantize", "int4"), "invalid choice: 'int4'"),
         (("tflite.compress", "x", "--method", "prune", "--out", "x", "--set", "epochs=1"), "compression"),
         (("tflite.evaluate", "x.tflite", "digit"), "unknown recipe 'digit'"),

@@ -17,7 +17,7 @@ from recipes.data import load
 from recipes.data.catalog import check
 from recipes.errors import UserError
 from recipes.fields import documented_keys
-from recipes.files import check_new_file, check_outputs, write_bytes, write_csv
+from recipes.files import check_outputs, check_tflite, write_bytes, write_csv
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
 from sb_keras.table import format_table
@@ -54,7 +54,7 @@ def main(argv=None):
     recipe = run.recipe.override(args.set)
     run.model_file(args.model)
     check(recipe.data)
-    start_keras()
+    start_keras(only="tensorflow")
     from tflite.export import build, metadata_of
     from tflite.fine_tuning import fine_tuned
 
@@ -145,7 +145,7 @@ def _check_arguments(args, out):
     for assignment in args.set:
         if not assignment.startswith("compression."):
             raise UserError(f"--set takes keys of the recipe's compression here. Received: {assignment!r}")
-    check_new_file(out, args.overwrite)
+    check_tflite(out, args.overwrite)
     check_outputs(args.csv, args.layers_csv, inputs=[out])
 
 

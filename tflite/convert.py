@@ -14,7 +14,7 @@ from recipes.command import Parser, exit_code, start_keras
 from recipes.data import load
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
-from recipes.files import check_new_file, write_bytes
+from recipes.files import check_tflite, write_bytes
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
 from sb_keras.table import format_table
@@ -40,9 +40,8 @@ def main(argv=None):
     parser.add_argument(
         "--calibration-images",
         type=int,
-        default=500,
         metavar="N",
-        help="training images (default: %(default)s)",
+        help="training images, for int8 (default: 500)",
     )
     parser.add_argument(
         "--evaluate", action="store_true", help="compare with the Keras model on the test images"
@@ -67,7 +66,7 @@ def main(argv=None):
     run.model_file(args.model)
     if integers or args.evaluate:
         check(recipe.data)
-    start_keras()
+    start_keras(only="tensorflow")
     from tflite.export import build, check_fixed_kernels, metadata_of, sampled_pixels
 
     model = run.load_model(args.model)
@@ -83,7 +82,7 @@ def main(argv=None):
 
             content = fine_tuned("qat", model, dataset, recipe, "int8", metadata)
         else:
-            pixels = sampled_pixels(dataset, recipe, args.calibration_images) if integers else None
+            pixels = sampled_pixels(dataset, recipe, args.calibration_images or 500) if integers else None
             content = build(model, args.quantize, pixels, normalization, metadata)
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -125,14 +124,18 @@ def _passes(model, content, test, recipe, args):
 
 
 def _check_arguments(args, out):
-    check_in_range("--calibration-images", args.calibration_images, least=1)
+    if args.calibration_images is not None:
+        check_in_range("--calibration-images", args.calibration_images, least=1)
+        if args.quantize != "int8":
+            raise UserError("--calibration-images goes with --quantize int8")
     if args.max_drop is not None:
         check_in_range("--max-drop", args.max_drop, least=0.0)
     if args.images is not None:
         check_in_range("--images", args.images, least=1)
-        if not args.evaluate:
-            raise UserError("--images goes with --evaluate")
-    check_new_file(out, args.overwrite)
+    for option in ("images", "max_drop"):
+        if getattr(args, option) is not None and not args.evaluate:
+            raise UserError(f"--{option.replace('_', '-')} goes with --evaluate")
+    check_tflite(out, args.overwrite)
 
 
 if __name__ == "__main__":

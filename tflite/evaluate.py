@@ -41,7 +41,7 @@ def main(argv=None):
         run.model_file(args.model)
     check(recipe.data)
     interpreter, metadata = open_interpreter(args.file, args.threads), read_metadata(args.file)
-    start_keras()
+    start_keras(only="tensorflow")
     from tflite.detector import DETECTIONS
 
     models = {"Keras": run.load_model(args.model)} if run else {}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from recipes.command import quiet
 from recipes.errors import UserError
 from recipes.files import distinct_labels
 from tflite.delegation import Delegation, find_delegation
@@ -128,7 +129,8 @@ def load(path, threads, seed):
                 f"received {tensor['name']!r} of shape ({shape}); convert it with a fixed input shape"
             )
     try:
-        interpreter.allocate_tensors()
+        with quiet():  # it says that it has XNNPACK
+            interpreter.allocate_tensors()
         generator = np.random.default_rng(seed)
         for tensor in inputs:
             interpreter.set_tensor(tensor["index"], _random_values(tensor, path, generator))

@@ -19,6 +19,7 @@ from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.recipe_manager import RecipeManager
 from ai_edge_quantizer.utils import qsv_utils
 
+from recipes.command import quiet
 from tflite import model_file
 
 ALL = qtyping.TFLOperationName.ALL_SUPPORTED
@@ -34,7 +35,7 @@ _WITH_KERNEL = (
 @contextlib.contextmanager
 def _quiet():
     """Keeps back progress bars, and LiteRT's warning that it keeps all tensors."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+    with quiet(), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 

@@ -13,6 +13,7 @@ from recipes import registry
 from recipes.command import Parser, exit_code, start_keras
 from recipes.data import load
 from recipes.data.catalog import check
+from recipes.errors import UserError
 from recipes.fields import documented_keys
 from recipes.files import write_bytes, write_csv
 from recipes.run_directory import RunDirectory
@@ -31,10 +32,12 @@ def main(argv=None):
     folder = pathlib.Path(args.run_dir)
 
     recipes = {name: registry.find(recipe).override(args.set) for name, recipe in NETWORKS.items()}
+    if (folder / "recipe.json").exists():
+        raise UserError(f"{folder} is the directory of a training; choose another --run-dir")
     for name, recipe in recipes.items():
         RunDirectory(folder / name.lower()).check(recipe)
         check(recipe.data)
-    start_keras()
+    start_keras(only="tensorflow")
     from tflite.latency import measure
 
     runs = {name: trained_run(folder / name.lower(), recipe) for name, recipe in recipes.items()}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import sb_keras
+from recipes.errors import UserError
 from recipes.run_directory import RunDirectory, load_model
 from sb_keras.graph import inner_layers
 
@@ -38,6 +39,22 @@ def test_an_unfinished_run_goes_on(run_train, tmp_path, capsys):
     assert [row["epoch"] for row in ours.log] == [1, 2]
     for key in ("loss", "val_loss"):
         assert ours.log[1][key] == pytest.approx(theirs.log[1][key], rel=1e-3)
+
+
+def test_a_deleted_final_model_is_written_again(run_train, tmp_path, capsys):
+    """From the last checkpoint; where there is none either, nothing is trained anew over what is there."""
+    run = RunDirectory(shutil.copytree(EARLIER / "finished", tmp_path / "run"))
+    run.final_file.unlink()
+    with pytest.raises(
+        UserError, match=r"its training is finished: it was deleted\. .*from the last checkpoint"
+    ):
+        run.load_model()
+    assert run_train(run.path, *SETTINGS) == 0
+    assert "finished already" in capsys.readouterr().out
+    shutil.copytree(EARLIER / "unfinished" / "checkpoints", run.path / "checkpoints")
+    assert run_train(run.path, *SETTINGS) == 0
+    assert "after epoch 1 of 2" in capsys.readouterr().out
+    assert sb_keras.profile(run.load_model()).total.parameters == run.result["parameters"]
 
 
 def test_every_layer():

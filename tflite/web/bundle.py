@@ -96,7 +96,7 @@ def main(argv=None):
     run.model_file(args.model)
     check_classifier(args.file)
     check(run.recipe.data)
-    start_keras()
+    start_keras(only="tensorflow")
     content = bundle(run, args.file, args.out, args.model)
     print(f"{args.out}: {content['model']} and {len(content['pictures'])} pictures")
 
