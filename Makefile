@@ -10,13 +10,16 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: quickstart test test-slow check web no-npm clean
+.PHONY: quickstart test test-fast test-slow check web no-npm clean
 
 quickstart: $(VENV)/.installed-tflite  ## Trains, folds, converts and runs a small network; five minutes.
 	$(BIN)/python -m tflite.quickstart --run-dir runs/quickstart
 
 test: $(VENV)/.installed-test $(if $(NPM),$(NODE_MODULES)/.package-lock.json,no-npm)  ## Runs the tests.
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow or kills"
+
+test-fast: $(VENV)/.installed-test  ## Runs the tests of the inner loop.
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not long"
 
 test-slow: $(VENV)/.installed-test  ## Runs the tests that take minutes.
 	$(BIN)/python -m pytest -m slow

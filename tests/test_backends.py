@@ -15,6 +15,8 @@ import sb_keras
 from sb_keras import layers
 from sb_keras.graph import inner_layers
 
+pytestmark = pytest.mark.long
+
 SCRIPT = pathlib.Path(__file__).with_name("run_on_backend.py")
 CHANNELS = 6
 

@@ -8,6 +8,8 @@ import pytest
 
 import sb_keras
 
+pytestmark = pytest.mark.long
+
 
 def public_objects():
     """Classes and functions that `sb_keras` and its public modules export."""

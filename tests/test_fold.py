@@ -15,6 +15,8 @@ from sb_keras.layers import (
 )
 from sb_keras.models import MNASNET_TAPS, MOBILENET_V2_TAPS, SHUFFLENET_V2_TAPS
 
+pytestmark = pytest.mark.long
+
 SMALL = {"input_shape": (32, 32, 3), "width_multiplier": 0.1, "classes": 5, "classifier_activation": None}
 KINDS = {
     "static": Attention("static"),

@@ -12,6 +12,8 @@ from benchmarks import networks
 from benchmarks.networks import KINDS, NETWORKS, Network, sb_keras_model, stock_keras_model
 from sb_keras.models import mobilenet_v2
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def small(monkeypatch):

@@ -8,6 +8,8 @@ import sb_keras
 from sb_keras.detection import ssdlite_anchors
 from sb_keras.models import load_backbone
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def detector():

@@ -18,6 +18,8 @@ from recipes.run_directory import RunDirectory
 from recipes.tasks import TASKS
 from recipes.training import loop
 
+pytestmark = pytest.mark.long
+
 NAME = "voc-ssdlite-mobilenetv2-sb"
 SETTINGS = ("epochs=2", "batch_size=4", "steps_per_epoch=1", "model.attention.positions=expand")
 

@@ -17,7 +17,7 @@ from recipes.run_directory import RunDirectory
 from recipes.tasks import TASKS
 from recipes.training import distribution
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 # Without it every device normalizes its half by the half's own statistics.
 SYNCHRONIZED = "synchronized_batch_norm=true"

@@ -10,7 +10,7 @@ import tiny
 from recipes.run_directory import RunDirectory
 from recipes.training.monitoring import StopOnDivergence
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 DROPOUT = ("epochs=3", "model.dropout=0.2", "model.attention.dropout=0.2")
 

@@ -13,7 +13,7 @@ from recipes.data import load
 from recipes.run_directory import RunDirectory
 from recipes.tasks import TASKS
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 # Python looks for modules in PathFinder's way; this one does not find TensorFlow.
 WITHOUT_TENSORFLOW = """

@@ -9,7 +9,7 @@ from test_going_on import DROPOUT, assert_same_training
 
 from recipes.run_directory import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ from recipes.registry import RECIPES
 from recipes.tasks import task_of
 from sb_keras.models import mnasnet, mobilenet_v2, shufflenet_v2
 
+pytestmark = pytest.mark.long
+
 # MnasNet and ShuffleNetV2 are there at ×0.5 only.
 NARROW = [
     name

@@ -16,7 +16,7 @@ from recipes.files import distinct_labels
 from recipes.run_directory import RunDirectory
 from recipes.training.monitoring import StopOnDivergence
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from recipes import data as data_sets
 from recipes import registry, train
 from recipes.run_directory import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
 @pytest.fixture(scope="module")

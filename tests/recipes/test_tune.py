@@ -26,6 +26,7 @@ from recipes.search import tuner
 
 # keras-tuner 1.4.8 uses a name that Python deprecates.
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.usefixtures("tiny_network"),
     pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:getName:DeprecationWarning"),

@@ -21,6 +21,8 @@ from tflite.interpreter import predict
 from tflite.kernels import find_kernels
 from tflite.metadata import read_metadata
 
+pytestmark = pytest.mark.long
+
 needs_tfmot = pytest.mark.skipif(
     not importlib.util.find_spec("tensorflow_model_optimization"),
     reason="tensorflow-model-optimization is not installed",

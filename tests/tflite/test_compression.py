@@ -26,6 +26,8 @@ if not importlib.util.find_spec("tensorflow_model_optimization"):  # not importo
 from tflite.compression import cluster, prune, quantization_aware
 from tflite.fake_quantization import KernelQuantizer, emulate_integers
 
+pytestmark = pytest.mark.long
+
 # So small a rate that the weights keep all digits that are compared.
 FROZEN = Compression(epochs=1, learning_rate=1e-12, sparsity=0.6, clusters=4)
 

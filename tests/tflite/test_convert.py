@@ -16,6 +16,8 @@ from tflite.convert import convert, main
 from tflite.delegation import find_delegation
 from tflite.metadata import read_metadata
 
+pytestmark = pytest.mark.long
+
 KINDS = {
     "static": Attention("static"),
     "se-block": Attention("se-block"),

@@ -28,6 +28,8 @@ from tflite.metadata import DETECTION_OUTPUTS, Metadata, add_metadata, read_meta
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "recipes"))
 from shapes import CLASSES, shapes_dataset
 
+pytestmark = pytest.mark.long
+
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 PIXELS = Metadata(name="shapes", labels=CLASSES, mean=(0.0,) * 3, std=(1 / 255,) * 3)
 

@@ -2,9 +2,12 @@
 
 import csv
 
+import pytest
 from PIL import Image
 
 from tflite import quickstart
+
+pytestmark = pytest.mark.long
 
 FAST = ["--set", "epochs=1", "--set", "steps_per_epoch=2", "--set", "model.width_multiplier=0.1"]
 

@@ -20,6 +20,8 @@ from recipes.run_directory import RunDirectory
 from tflite.metadata import Metadata, add_metadata, read_metadata
 from tflite.web import bundle
 
+pytestmark = pytest.mark.long
+
 CLASSES = list("0123456789")
 
 

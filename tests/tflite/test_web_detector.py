@@ -13,6 +13,8 @@ from tflite.detector import run_detector
 from tflite.metadata import Metadata, add_metadata
 from tflite.web import bundle
 
+pytestmark = pytest.mark.long
+
 CLASSES = ("circle", "square", "star")
 MEAN, STD = 0.5, 0.25
 
