@@ -11,7 +11,12 @@ EXCEPT = ROOT / "sb_keras" / "graph.py"
 PRIVATE = re.compile(
     r"_keras_history|_flatten_layers|_inbound_nodes|_functional\b|_nodes_by_depth|_maybe_symbolic_build"
 )
-MODULES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")) if path != EXCEPT]
+MODULES = [
+    path
+    for folder in FOLDERS
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if path != EXCEPT and "node_modules" not in path.parts
+]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

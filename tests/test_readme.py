@@ -14,18 +14,21 @@ def test_example_runs(example):
     exec(example, {})
 
 
+def python_files(package):
+    """Its own, without those that npm installs."""
+    return [path for path in (ROOT / package).rglob("*.py") if "node_modules" not in path.parts]
+
+
 def test_the_tree_lists_every_module():
     tree = README.split("## The tree")[1]
     for package in ("sb_keras", "recipes", "tflite"):
-        for path in (ROOT / package).rglob("*.py"):
+        for path in python_files(package):
             assert path.name == "__init__.py" or path.name in tree, path
 
 
 def test_every_module_of_the_tree_exists():
     listed = re.findall(r"(\w+\.py)", README.split("## The tree")[1])
-    existing = {
-        path.name for package in ("sb_keras", "recipes", "tflite") for path in (ROOT / package).rglob("*.py")
-    }
+    existing = {path.name for package in ("sb_keras", "recipes", "tflite") for path in python_files(package)}
     assert set(listed) <= existing
 
 

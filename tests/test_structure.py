@@ -15,7 +15,7 @@ PROGRAMS = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in ("recipes", "tflite")
     for path in (ROOT / package).rglob("*.py")
-    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+    if "node_modules" not in path.parts and '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
 # What takes seconds to import.
 HEAVY = (
