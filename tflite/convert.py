@@ -67,7 +67,13 @@ def main(argv=None):
     if integers or args.evaluate:
         check(recipe.data)
     start_keras(only="tensorflow")
-    from tflite.export import build, check_fixed_kernels, metadata_of, sampled_pixels
+    from tflite.export import (
+        CALIBRATION_IMAGES,
+        build,
+        check_fixed_kernels,
+        metadata_of,
+        sampled_pixels,
+    )
 
     model = run.load_model(args.model)
     dataset: Any = load(recipe.data) if integers or args.evaluate else None
@@ -82,7 +88,8 @@ def main(argv=None):
 
             content = fine_tuned("qat", model, dataset, recipe, "int8", metadata)
         else:
-            pixels = sampled_pixels(dataset, recipe, args.calibration_images or 500) if integers else None
+            count = args.calibration_images or CALIBRATION_IMAGES
+            pixels = sampled_pixels(dataset, recipe, count) if integers else None
             content = build(model, args.quantize, pixels, normalization, metadata)
     except ValueError as error:
         raise UserError(str(error)) from error
