@@ -8,6 +8,7 @@ from recipes.errors import UserError, check_in_range, check_one_of
 from recipes.fields import flat_items, from_values, replace
 from recipes.settings import BUILDERS, Compression, Data, Model, Optimizer
 
+CLASS_WEIGHTS = ("balanced",)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -26,6 +27,10 @@ class Recipe:
         seed: Seed of weights, order, augmentation and dropout.
         precision: Keras dtype policy.
         label_smoothing: Share of a label that is spread evenly over all classes.
+        class_weights: `"balanced"` has every class weigh the same in the loss, however many pictures it has;
+            None has every picture weigh the same.
+        early_stopping_epochs: Epochs without a better validation metric after which the training ends, with
+            the weights of the best one; None for none.
         synchronized_batch_norm: Whether several devices normalize by the statistics of the whole batch
             instead of each by those of its part.
         steps_per_execution: Training steps in one call of TensorFlow; saves Python's share of small ones.
@@ -43,6 +48,8 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"
     label_smoothing: float = 0.0
+    class_weights: str | None = None
+    early_stopping_epochs: int | None = None
     synchronized_batch_norm: bool = False
     steps_per_execution: int = 1
     temperature_epochs: int = 0
@@ -57,8 +64,14 @@ class Recipe:
         check_one_of("precision", self.precision, PRECISIONS)
         check_in_range("label_smoothing", self.label_smoothing, least=0, below=1)
         check_in_range("steps_per_execution", self.steps_per_execution, least=1)
-        if self.label_smoothing and self.data.task != "classification":
-            raise UserError(f"label_smoothing is for classifiers. Received: {self.label_smoothing}")
+        if self.class_weights is not None:
+            check_one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
+        if self.early_stopping_epochs is not None:
+            check_in_range("early_stopping_epochs", self.early_stopping_epochs, least=1)
+        check_in_range("optimizer.warmup_epochs", self.optimizer.warmup_epochs, below=self.epochs)
+        for key in ("label_smoothing", "class_weights"):
+            if getattr(self, key) and self.data.task != "classification":
+                raise UserError(f"{key} is for classifiers. Received: {getattr(self, key)}")
         check_in_range("temperature_epochs", self.temperature_epochs, least=0)
         builders = BUILDERS[self.data.task]
         check_one_of(f"model.builder, with data.name={self.data.name},", self.model.builder, builders)
@@ -145,9 +158,23 @@ def _add_new_keys(values):
     if not isinstance(values, dict):
         return
     new = {
-        "model": {"backbone": None},
-        "data": {"train_splits": [], "test_splits": [], "augmentation": "pad_crop", "skip_bad": False},
-        "optimizer": {"ema_momentum": 0.0, "clip_norm": None, "accumulation_steps": 1},
+        "model": {"backbone": None, "weights": None},
+        "data": {
+            "train_splits": [],
+            "test_splits": [],
+            "augmentation": "pad_crop",
+            "color_jitter": 0.0,
+            "random_erasing": 0.0,
+            "skip_bad": False,
+        },
+        "optimizer": {
+            "name": "sgd",
+            "head_learning_rate": None,
+            "warmup_epochs": 0,
+            "ema_momentum": 0.0,
+            "clip_norm": None,
+            "accumulation_steps": 1,
+        },
     }
     for key, defaults in new.items():
         if isinstance(values.get(key), dict):
@@ -155,6 +182,8 @@ def _add_new_keys(values):
     values.setdefault("compression", dataclasses.asdict(Compression()))
     for key, default in (
         ("label_smoothing", 0.0),
+        ("class_weights", None),
+        ("early_stopping_epochs", None),
         ("synchronized_batch_norm", False),
         ("steps_per_execution", 1),
     ):

@@ -11,6 +11,7 @@ BUILDERS = {
     "classification": ("CifarMobileNetV2", "MobileNetV2", "MnasNet", "ShuffleNetV2"),
     "detection": ("SSDLite",),
 }
+OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "linear", "constant")
 
 
@@ -24,6 +25,8 @@ class Model:
         attention: The attention in its convolutions.
         dropout: Before a classifier's last layer.
         backbone: Run directory of a classifier, whose weights a detector begins with; None for random ones.
+        weights: What the network begins with: `"imagenet"` or the path of a weight file, as the builders take
+            it, or a run directory; None for random weights. A classifier of other classes begins anew.
     """
 
     builder: str = "CifarMobileNetV2"
@@ -31,6 +34,7 @@ class Model:
     attention: sb_keras.Attention = sb_keras.Attention("sb")  # noqa: RUF009 (it is frozen)
     dropout: float = 0.0
     backbone: str | None = None
+    weights: str | None = None
 
     def __post_init__(self):
         check_one_of("model.builder", self.builder, [name for names in BUILDERS.values() for name in names])
@@ -40,14 +44,22 @@ class Model:
         check_in_range("model.dropout", self.dropout, least=0, below=1)
 
     def build(self, image_size, classes):
-        """Builds the classifier for square RGB images of `image_size` pixels."""
-        return getattr(sb_keras, self.builder)(
-            input_shape=(image_size, image_size, 3),
-            width_multiplier=self.width_multiplier,
-            attention=self.attention,
-            classes=classes,
-            dropout=self.dropout,
-        )
+        """Builds the classifier for square RGB images of `image_size` pixels.
+
+        Raises:
+            UserError: If `weights` cannot be had, or are those of another network.
+        """
+        try:
+            return getattr(sb_keras, self.builder)(
+                input_shape=(image_size, image_size, 3),
+                width_multiplier=self.width_multiplier,
+                attention=self.attention,
+                classes=classes,
+                dropout=self.dropout,
+                weights=self.weights,
+            )
+        except ValueError as error:
+            raise UserError(f"model.weights={self.weights}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +78,9 @@ class Data:
             `"random_resized_crop"` a test picture is the centre of one resized to 8/7 of `image_size`.
         pad: Zero pixels added on every side before a random crop back to `image_size`.
         flip: Whether to mirror half of the training images.
+        color_jitter: Largest change of a training image's brightness, contrast and saturation, as a share of
+            them (torchvision's `ColorJitter`).
+        random_erasing: Share of the training images of which a rectangle is made gray (Zhong et al., 2020).
         mean: Mean of each channel, of pixels in [0, 1].
         std: Standard deviation of each channel, of pixels in [0, 1].
         validation_fraction: Share of the training images that is held out for validation. With 0 the test
@@ -81,6 +96,8 @@ class Data:
     augmentation: str = "pad_crop"
     pad: int = 2
     flip: bool = True
+    color_jitter: float = 0.0
+    random_erasing: float = 0.0
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     validation_fraction: float = 0.1
@@ -96,6 +113,11 @@ class Data:
                 f"data.image_size of {self.name} must be {entry.image_size}. Received: {self.image_size}"
             )
         check_in_range("data.pad", self.pad, least=0)
+        check_in_range("data.color_jitter", self.color_jitter, least=0, below=1)
+        check_in_range("data.random_erasing", self.random_erasing, least=0, below=1)
+        for key in ("color_jitter", "random_erasing"):
+            if getattr(self, key) and entry.task != "classification":
+                raise UserError(f"data.{key} is for classifiers. Received: {getattr(self, key)}")
         check_in_range("data.validation_fraction", self.validation_fraction, least=0, below=1)
         for key, values in (("data.mean", self.mean), ("data.std", self.std)):
             if len(values) != 3:
@@ -112,29 +134,40 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """SGD as PyTorch defines it, with a learning rate that changes from epoch to epoch.
+    """SGD as PyTorch defines it, or AdamW, with a learning rate that changes from epoch to epoch.
 
     Attributes:
-        learning_rate: That of the first epoch.
-        momentum: Share of the last step that the next one keeps.
-        weight_decay: Factor of the weights that joins their gradient.
+        name: `"sgd"` or `"adamw"`.
+        learning_rate: That of the first epoch, or of the first one after the warm-up.
+        head_learning_rate: The same for the layers that begin anew where the others have `model.weights`: a
+            classifier's last one, all of a detector's behind its backbone; None for the same.
+        momentum: Share of the last step that the next one keeps; of SGD.
+        weight_decay: Factor of the weights that joins their gradient, with AdamW their update.
         schedule: `"cosine"`, `"linear"` (both end at 0) or `"constant"`.
+        warmup_epochs: Epochs at first in which the learning rate grows from nearly 0, step by step.
         ema_momentum: Momentum of a moving average of the weights, which is evaluated and saved in their
             place; 0 for none.
         clip_norm: Largest norm of all gradients together; None for no bound.
         accumulation_steps: Batches whose gradients are averaged before the weights change.
     """
 
+    name: str = "sgd"
     learning_rate: float = 0.1
+    head_learning_rate: float | None = None
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
+    warmup_epochs: int = 0
     ema_momentum: float = 0.0
     clip_norm: float | None = None
     accumulation_steps: int = 1
 
     def __post_init__(self):
+        check_one_of("optimizer.name", self.name, OPTIMIZERS)
         check_in_range("optimizer.learning_rate", self.learning_rate, above=0)
+        if self.head_learning_rate is not None:
+            check_in_range("optimizer.head_learning_rate", self.head_learning_rate, above=0)
+        check_in_range("optimizer.warmup_epochs", self.warmup_epochs, least=0)
         check_in_range("optimizer.momentum", self.momentum, least=0, below=1)
         check_in_range("optimizer.weight_decay", self.weight_decay, least=0)
         check_one_of("optimizer.schedule", self.schedule, SCHEDULES)
@@ -143,23 +176,31 @@ class Optimizer:
             check_in_range("optimizer.clip_norm", self.clip_norm, above=0)
         check_in_range("optimizer.accumulation_steps", self.accumulation_steps, least=1)
 
-    def build(self):
-        """The optimizer itself."""
+    def build(self, head=()):
+        """The optimizer itself; `head` names the layers of the `head_learning_rate`."""
+        common = {
+            "learning_rate": self.learning_rate,
+            "use_ema": self.ema_momentum > 0,
+            "ema_momentum": self.ema_momentum,
+            "global_clipnorm": self.clip_norm,
+            "gradient_accumulation_steps": self.accumulation_steps if self.accumulation_steps > 1 else None,
+        }
+        if self.head_learning_rate is not None:
+            common["learning_rate_multipliers"] = dict.fromkeys(
+                head, self.head_learning_rate / self.learning_rate
+            )
+        if self.name == "adamw":
+            return sb_keras.optimizers.AdamW(weight_decay=self.weight_decay, **common)
         return sb_keras.optimizers.SGD(
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            coupled_weight_decay=self.weight_decay,
-            use_ema=self.ema_momentum > 0,
-            ema_momentum=self.ema_momentum,
-            global_clipnorm=self.clip_norm,
-            gradient_accumulation_steps=self.accumulation_steps if self.accumulation_steps > 1 else None,
+            momentum=self.momentum, coupled_weight_decay=self.weight_decay, **common
         )
 
     def learning_rate_at(self, epoch, epochs):
-        """The learning rate of one epoch, counted from 0, as PyTorch's schedulers step."""
+        """The learning rate of one epoch, counted from 0, as PyTorch's schedulers step, without warm-up."""
+        part = max(0, epoch - self.warmup_epochs) / (epochs - self.warmup_epochs)
         factor = {
-            "cosine": (1 + math.cos(math.pi * epoch / epochs)) / 2,
-            "linear": 1 - epoch / epochs,
+            "cosine": (1 + math.cos(math.pi * part)) / 2,
+            "linear": 1 - part,
             "constant": 1.0,
         }[self.schedule]
         return self.learning_rate * factor

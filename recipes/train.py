@@ -9,7 +9,7 @@ in this folder) or tpu.
 import os
 import sys
 
-from recipes import registry
+from recipes import pretrained, registry
 from recipes.command import Parser, exit_code, start_keras
 from recipes.data.catalog import check
 from recipes.fields import documented_keys
@@ -27,12 +27,15 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     recipe = registry.find(args.recipe).override(args.set)
+    recipe = pretrained.follow(recipe, [assignment.partition("=")[0] for assignment in args.set])
     run = RunDirectory(args.run_dir)
     run.check(recipe)
     if run.is_finished:
         print(f"{run.path} is finished already: {_score(recipe, run.result)}. Nothing was changed.")
         return 0
     check(recipe.data)
+    if run.latest_checkpoint()[0] is None:
+        pretrained.check(recipe)
     if args.strategy != "multi-worker" and run.path.is_dir():
         with run.locked():
             pass  # nobody else trains into it

@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from recipes import registry
+from recipes import pretrained, registry
 from recipes.command import Parser, exit_code, start_keras
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
@@ -49,6 +49,7 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
     args = parser.parse_args(argv)
 
     recipe = registry.find(args.recipe).override(args.set)
+    recipe = pretrained.follow(recipe, [assignment.partition("=")[0] for assignment in args.set])
     space = dict(SPACES[args.space or "lambda"]) if args.space or not args.choice else {}
     choices = list(map(_choice, args.choice))
     space.update(choices)
@@ -65,6 +66,7 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
         check_in_range(bound.option, value, above=0)
     check_space(recipe, space, args.algorithm)
     check(recipe.data)
+    pretrained.check(recipe)
     start_keras()
     from recipes.search.tuner import search
 

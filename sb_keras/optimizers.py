@@ -1,11 +1,47 @@
-"""The paper's optimizer: SGD as PyTorch defines it."""
+"""The paper's optimizer, SGD as PyTorch defines it, and AdamW; each with learning rates by layer."""
 
 import keras
 from keras import ops
 
+from sb_keras.arguments import check_positive
+
+
+class _LayerRates:
+    """Multiplies the learning rate of the layers that `learning_rate_multipliers` names."""
+
+    def __init__(self, *args, learning_rate_multipliers=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.learning_rate_multipliers = dict(learning_rate_multipliers or {})
+        for layer, multiplier in self.learning_rate_multipliers.items():
+            check_positive(f"learning_rate_multipliers[{layer!r}]", multiplier)
+
+    def build(self, variables):
+        super().build(variables)
+        layers = [variable.path.split("/")[:-1] for variable in variables]
+        known = {name for path in layers for name in path}
+        unknown = [name for name in self.learning_rate_multipliers if name not in known]
+        if unknown:
+            raise ValueError(
+                "`learning_rate_multipliers` must name layers with trainable weights. "
+                f"Received: {', '.join(unknown)}"
+            )
+
+        # Of a weight's layers the innermost that is named counts.
+        named = [[name for name in path if name in self.learning_rate_multipliers] for path in layers]
+        self._multipliers = [self.learning_rate_multipliers[path[-1]] if path else 1.0 for path in named]
+
+    def rate_of(self, variable, learning_rate):
+        """The learning rate of a weight."""
+        multiplier = self._multipliers[self._get_variable_index(variable)]
+        return learning_rate if multiplier == 1.0 else learning_rate * ops.cast(multiplier, variable.dtype)
+
+    def get_config(self):
+        multipliers = self.learning_rate_multipliers
+        return {**super().get_config(), **({"learning_rate_multipliers": multipliers} if multipliers else {})}
+
 
 @keras.saving.register_keras_serializable(package="sb_keras")
-class SGD(keras.optimizers.SGD):
+class SGD(_LayerRates, keras.optimizers.SGD):
     """SGD with momentum and coupled weight decay, step for step `torch.optim.SGD`.
 
     g ← ∂ℓ/∂w + weight_decay · w
@@ -21,6 +57,8 @@ class SGD(keras.optimizers.SGD):
         learning_rate: A float or a schedule.
         momentum: A float in [0, 1].
         coupled_weight_decay: The factor of w in the gradient; the paper's is 5e-4 on CIFAR-10, else 4e-5.
+        learning_rate_multipliers: A dictionary from names of layers, or of models within the model, to
+            factors of the learning rate: with `{"predictions": 10.0}` a new classifier learns faster.
         **kwargs: As `keras.optimizers.SGD`.
 
     Example:
@@ -42,7 +80,7 @@ class SGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         gradient = ops.cast(gradient, variable.dtype)
-        learning_rate = ops.cast(learning_rate, variable.dtype)
+        learning_rate = self.rate_of(variable, ops.cast(learning_rate, variable.dtype))
         step = gradient + self.coupled_weight_decay * variable if self.coupled_weight_decay else gradient
         if not self.momentum:
             self.assign_sub(variable, learning_rate * step)
@@ -73,3 +111,27 @@ class SGD(keras.optimizers.SGD):
 
     def get_config(self):
         return {**super().get_config(), "coupled_weight_decay": self.coupled_weight_decay}
+
+
+@keras.saving.register_keras_serializable(package="sb_keras")
+class AdamW(_LayerRates, keras.optimizers.AdamW):
+    """Keras's AdamW (Loshchilov and Hutter, 2019) with learning rates by layer.
+
+    Args:
+        learning_rate: A float or a schedule.
+        weight_decay: As of `keras.optimizers.AdamW`: decoupled. A layer's multiplier is not applied to it.
+        learning_rate_multipliers: As of `SGD`.
+        **kwargs: As `keras.optimizers.AdamW`.
+
+    Example:
+
+    ```python
+    model = sb_keras.CifarMobileNetV2(width_multiplier=0.35, attention="sb")
+    optimizer = sb_keras.optimizers.AdamW(1e-4, learning_rate_multipliers={"predictions": 10.0})
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    ```
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        learning_rate = self.rate_of(variable, ops.cast(learning_rate, variable.dtype))
+        super().update_step(gradient, variable, learning_rate)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from sb_keras.optimizers import SGD
+from sb_keras.optimizers import SGD, AdamW
 
 STEPS = 7
 VARIANTS = [
@@ -142,3 +142,54 @@ def test_wrong_weight_decay(weight_decay):
 def test_wrong_momentum():
     with pytest.raises(ValueError, match="momentum"):
         SGD(momentum=1.5)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, AdamW])
+def test_learning_rates_by_layer(optimizer, rng):
+    """A step with a factor is the step of another learning rate; of nested layers the innermost counts."""
+
+    def moved(learning_rate, **kwargs):
+        keras.utils.set_random_seed(0)
+        inner = keras.Sequential([keras.layers.Dense(3, name="first"), keras.layers.Dense(3, name="second")])
+        inner.name = "trunk"
+        model = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(2, name="head")])
+        model.compile(optimizer(learning_rate, weight_decay=0.0, **kwargs), "mse")
+        before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
+        model.train_on_batch(*batch)
+        return [
+            keras.ops.convert_to_numpy(weight) - b for weight, b in zip(model.weights, before, strict=True)
+        ]
+
+    batch = rng.normal(size=(5, 4)).astype("float32"), rng.normal(size=(5, 2)).astype("float32")
+    plain, doubled, tenfold = (moved(rate) for rate in (0.01, 0.02, 0.1))
+    mixed = moved(0.01, learning_rate_multipliers={"trunk": 2.0, "second": 10.0})
+    for index, expected in enumerate([*doubled[:2], *tenfold[2:4], *plain[4:]]):
+        assert np.any(expected), index
+        np.testing.assert_allclose(mixed[index], expected, rtol=1e-4, atol=1e-7)  # differences of float32
+
+
+def test_multipliers_are_saved_and_unknown_layers_refused():
+    for optimizer in (
+        SGD(learning_rate_multipliers={"head": 10.0}),
+        AdamW(learning_rate_multipliers={"x": 0.5}),
+    ):
+        copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+        assert copy.learning_rate_multipliers == optimizer.learning_rate_multipliers
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")])
+    with pytest.raises(ValueError, match=r"must name layers with trainable weights\. Received: haed"):
+        SGD(learning_rate_multipliers={"haed": 10.0}).build(model.trainable_variables)
+    with pytest.raises(ValueError, match="positive, finite"):
+        SGD(learning_rate_multipliers={"head": 0.0})
+
+
+def test_adamw_is_keras_own(problem):
+    initial, gradients, learning_rates = problem
+    values = []
+    for make in (AdamW, keras.optimizers.AdamW):
+        variables, optimizer = [keras.Variable(value) for value in initial], make(weight_decay=0.1)
+        for gradient, learning_rate in zip(gradients, learning_rates, strict=True):
+            optimizer.learning_rate = learning_rate
+            optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradient], variables)
+        values.append([keras.ops.convert_to_numpy(variable) for variable in variables])
+    for ours, theirs in zip(*values, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

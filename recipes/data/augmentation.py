@@ -89,6 +89,68 @@ def resized_center(picture, size):
     return tf.ensure_shape(pixels[margin : margin + size, margin : margin + size], (size, size, 3))
 
 
+def color_jitter(images, seed, strength):
+    """Brightness, contrast and saturation of each image, times a factor from 1 − strength to 1 + strength.
+
+    As torchvision's `ColorJitter`, always in this order.
+
+    Args:
+        images: Tensor (batch, height, width, 3) of pixels in [0, 255].
+        seed: Two integers; the same seed gives the same result.
+        strength: A number in [0, 1).
+
+    Returns:
+        A float32 tensor of the same shape, of pixels in [0, 255].
+    """
+    images = tf.cast(images, tf.float32)
+    seed = tf.cast(tf.stack(seed), tf.int64)
+    shape = (3, tf.shape(images)[0], 1, 1, 1)
+    factors = tf.random.stateless_uniform(shape, seed, 1 - strength, 1 + strength)
+    brightness, contrast, saturation = tf.unstack(factors)
+    images = tf.clip_by_value(images * brightness, 0, 255)
+    mean = tf.reduce_mean(tf.image.rgb_to_grayscale(images), axis=(1, 2), keepdims=True)
+    images = tf.clip_by_value(mean + contrast * (images - mean), 0, 255)
+    gray = tf.image.rgb_to_grayscale(images)
+    return tf.clip_by_value(gray + saturation * (images - gray), 0, 255)
+
+
+def random_erasing(images, seed, share, value, area=(0.02, 1 / 3), aspect_ratio=(0.3, 3.3)):
+    """Makes a rectangle of some of the images a plain color (Zhong et al., 2020).
+
+    Args:
+        images: Tensor (batch, height, width, 3).
+        seed: Two integers; the same seed gives the same result.
+        share: Of the images that lose a rectangle, a number in [0, 1).
+        value: The color: three numbers.
+        area: Bounds of the rectangle's share of the image.
+        aspect_ratio: Bounds of its width / height.
+
+    Returns:
+        A float32 tensor of the same shape.
+    """
+    images = tf.cast(images, tf.float32)
+    count, height, width, _ = tf.unstack(tf.shape(images))
+    rows, columns = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    seed = tf.cast(tf.stack(seed), tf.int64)
+    coins, areas, ratios, tops, lefts = tf.unstack(tf.random.stateless_uniform((5, count), seed))
+    pixels = rows * columns * (area[0] + areas * (area[1] - area[0]))
+    low, high = tf.math.log(aspect_ratio[0]), tf.math.log(aspect_ratio[1])
+    ratios = tf.exp(low + ratios * (high - low))
+    heights, widths = (
+        tf.minimum(tf.sqrt(pixels / ratios), rows),
+        tf.minimum(tf.sqrt(pixels * ratios), columns),
+    )
+    tops, lefts = tops * (rows - heights), lefts * (columns - widths)
+
+    def inside(size, starts, lengths):
+        centers = tf.range(size)[tf.newaxis] + 0.5
+        return (centers > starts[:, tf.newaxis]) & (centers < (starts + lengths)[:, tf.newaxis])
+
+    erased = inside(rows, tops, heights)[:, :, tf.newaxis] & inside(columns, lefts, widths)[:, tf.newaxis]
+    erased &= (coins < share)[:, tf.newaxis, tf.newaxis]
+    return tf.where(erased[..., tf.newaxis], tf.constant(value, tf.float32), images)
+
+
 def random_window(height, width, seed, area, aspect_ratio):
     """Draws the part for `random_resized_crop`: top, left, height, width, in pixels."""
     shares, ratios, tops, lefts = tf.unstack(tf.random.stateless_uniform((4, CROP_ATTEMPTS), seed))

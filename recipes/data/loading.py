@@ -43,6 +43,9 @@ def check_backend(data):
     import keras  # takes seconds, with its backend
 
     backend = keras.backend.backend()
+    for key in ("color_jitter", "random_erasing"):
+        if backend != "tensorflow" and getattr(data, key):
+            raise UserError(f"data.{key} needs Keras's TensorFlow backend. Received: {backend}")
     if backend != "tensorflow" and CATALOG[data.name].needs_tensorflow:
         known = [name for name, entry in CATALOG.items() if not entry.needs_tensorflow]
         raise UserError(

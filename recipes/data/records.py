@@ -15,7 +15,7 @@ import tensorflow as tf
 from recipes.data.augmentation import random_resized_crop, resized_center
 from recipes.data.pictures import complain, decode
 from recipes.data.split import Dataset
-from recipes.data.tf_batches import TensorFlowSplit, mapped, normalize, rounded, shuffled
+from recipes.data.tf_batches import TensorFlowSplit, mapped, normalize, recolored, rounded, shuffled
 from recipes.data.tfds_arrays import unavailable
 from recipes.errors import UserError
 
@@ -132,12 +132,14 @@ class Records(TensorFlowSplit):
             examples = mapped(self.examples((recipe.seed, epoch)).enumerate(), augment)
             return examples.batch(recipe.batch_size).take(steps)
 
+        def batch(step, examples):
+            images, labels = examples
+            images = recolored(images, (recipe.seed, step), data)
+            return rounded(images) if pixels else normalize(images, data), labels
+
         epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
-        batches = epochs.flat_map(epoch_of_batches)
-        batches = mapped(
-            batches, lambda images, labels: (rounded(images) if pixels else normalize(images, data), labels)
-        )
-        return _counted(batches, len(epochs) * steps).prefetch(2)
+        batches = epochs.flat_map(epoch_of_batches).enumerate(start=first_epoch * steps)
+        return _counted(mapped(batches, batch), len(epochs) * steps).prefetch(2)
 
     def whole_batches(self, data, batch_size):
         def whole(example):

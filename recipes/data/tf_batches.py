@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from recipes.data.augmentation import pad_crop_flip
+from recipes.data.augmentation import color_jitter, pad_crop_flip, random_erasing
 from recipes.data.split import Split
 
 
@@ -49,6 +49,7 @@ class IndexedSplit(TensorFlowSplit):
 
         def batch(step, indices):
             images, targets = self.augmented(rows(indices), (recipe.seed, step), data)
+            images = recolored(images, (recipe.seed, step), data)
             return rounded(images) if pixels else normalize(images, data), targets
 
         return mapped(shuffled_indices(len(self), recipe, first_epoch), batch).prefetch(2)
@@ -104,6 +105,18 @@ def normalize(pixels, data):
 def rounded(pixels):
     """Whole numbers from 0 to 255, in float32."""
     return tf.round(tf.cast(pixels, tf.float32))
+
+
+def recolored(images, seed, data):
+    """The recipe's color jitter and random erasing of training images, with their pixels from 0 to 255."""
+    fold_in = tf.random.experimental.stateless_fold_in  # pyright: ignore[reportAttributeAccessIssue]
+    seed = tf.cast(tf.stack(seed), tf.int64)
+    if data.color_jitter:
+        images = color_jitter(images, fold_in(seed, 1), data.color_jitter)
+    if data.random_erasing:
+        mean = [255 * value for value in data.mean]
+        images = random_erasing(images, fold_in(seed, 2), data.random_erasing, mean)
+    return images
 
 
 def padding(data):

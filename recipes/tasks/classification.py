@@ -19,7 +19,7 @@ class Classification(Task):
         if recipe.label_smoothing:
             loss = sb_keras.losses.SmoothedCrossentropy(recipe.label_smoothing)
         model.compile(
-            recipe.optimizer.build(),
+            recipe.optimizer.build(self.head(model)),
             loss,
             metrics=["accuracy"],
             steps_per_execution=recipe.steps_per_execution,
@@ -32,6 +32,9 @@ class Classification(Task):
         model.compute_loss(y=labels, y_pred=predictions)
         model.compute_metrics(None, labels, predictions)
         model.reset_metrics()
+
+    def head(self, model):
+        return ["predictions"]
 
     def classes_of(self, model):
         return model.output_shape[-1]

@@ -26,7 +26,7 @@ class Detection(Task):
             except ValueError as error:
                 raise UserError(f"model.backbone={recipe.model.backbone}: {error}") from error
         model.compile(
-            recipe.optimizer.build(),
+            recipe.optimizer.build(self.head(model)),
             loss={"classes": sb_keras.detection.ClassLoss(), "boxes": sb_keras.detection.BoxLoss()},
             steps_per_execution=recipe.steps_per_execution,
         )
@@ -42,6 +42,12 @@ class Detection(Task):
         }
         model.compute_loss(None, targets, outputs)
         model.reset_metrics()
+
+    def head(self, model):
+        backbone = {layer.name for layer in sb_keras.models.backbone_of(model)}
+        return [
+            layer.name for layer in model.layers if layer.trainable_weights and layer.name not in backbone
+        ]
 
     def classes_of(self, model):
         return model.get_layer("classes").output.shape[-1] - 1  # without the background

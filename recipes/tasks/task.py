@@ -32,6 +32,10 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
+    def head(self, model) -> list[str]:
+        """Names of the layers that know the classes: with `model.weights` they alone begin anew."""
+
+    @abc.abstractmethod
     def classes_of(self, model) -> int:
         """How many classes a network tells apart."""
 

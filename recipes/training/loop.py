@@ -1,15 +1,18 @@
 """The training of a recipe from its beginning, or from its latest checkpoint, to its end."""
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import platform
 import sys
 from typing import Any
 
 import keras
+import numpy as np
 
 import sb_keras
 from recipes.data import load
+from recipes.errors import UserError
 from recipes.files import full_disk_reported, replacing
 from recipes.plots import plot_curves
 from recipes.run_directory import load_model
@@ -17,13 +20,22 @@ from recipes.tasks import task_of
 from recipes.training import event_files
 from recipes.training.distribution import (
     is_chief,
+    is_multi_worker,
     keras_suffices,
     lost_workers_reported,
     prepare,
     scope_of,
     synchronize_norms,
 )
-from recipes.training.monitoring import DropoutSeeds, Recorder, StopOnDivergence, Validation
+from recipes.training.monitoring import (
+    DropoutSeeds,
+    EarlyStopping,
+    Recorder,
+    StopOnDivergence,
+    Validation,
+    WarmUp,
+    epochs_without_progress,
+)
 
 
 def train(run, strategy=None, recipe=None) -> Any:
@@ -46,6 +58,7 @@ def train(run, strategy=None, recipe=None) -> Any:
         WorkerLost: If another worker is gone.
     """
     recipe, chief = recipe or run.recipe, is_chief(strategy)
+    _check_supported(recipe, strategy)
     run.check(recipe)
     with contextlib.ExitStack() as stack:
         new = not run.path.is_dir()
@@ -67,7 +80,7 @@ def train(run, strategy=None, recipe=None) -> Any:
                 model = _local_copy(model, recipe, len(dataset.classes))
             return task_of(recipe).evaluate(model, split, recipe)
 
-        if epochs_done < recipe.epochs:
+        if epochs_done < recipe.epochs and not _has_stopped(run, recipe, epochs_done):
             with (
                 lost_workers_reported(strategy),
                 dataset.train.errors_named(),
@@ -79,17 +92,35 @@ def train(run, strategy=None, recipe=None) -> Any:
                     steps_per_epoch=steps,
                     initial_epoch=epochs_done,
                     epochs=recipe.epochs,
-                    callbacks=_callbacks(run, recipe, epochs_done, evaluate, chief),
+                    callbacks=_callbacks(run, recipe, epochs_done, steps, evaluate, chief),
+                    class_weight=_class_weights(recipe, dataset),
                     shuffle=False,  # the batches are in a random order already
                     verbose=_verbosity(chief),
                 )
         if not chief:
             return None
-        model.optimizer.finalize_variable_values(model.trainable_variables)  # the average's, if there is one
+        if recipe.early_stopping_epochs:
+            model = run.load_model("best")
+        else:
+            model.optimizer.finalize_variable_values(
+                model.trainable_variables
+            )  # the average's, if it has one
         run.save_model(model, run.final_file)
         result = _result(run, recipe, model, dataset.classes, evaluate(model, dataset.test))
         run.write_result(result)
         return result
+
+
+def _check_supported(recipe, strategy):
+    if recipe.early_stopping_epochs and is_multi_worker(strategy):
+        raise UserError(
+            "early_stopping_epochs must be none with --strategy multi-worker, where one worker evaluates. "
+            f"Received: {recipe.early_stopping_epochs}"
+        )
+    if recipe.class_weights and keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"class_weights needs Keras's TensorFlow backend. Received: {keras.backend.backend()}"
+        )
 
 
 def _model(run, strategy, recipe, dataset):
@@ -118,17 +149,18 @@ def _result(run, recipe, model, classes, test):
     with replacing(run.curves_file) as temporary:
         plot_curves(rows, metric, title, temporary)
     best = max(rows, key=lambda row: row[f"val_{metric}"])
+    final = best if recipe.early_stopping_epochs else rows[-1]
     backend = keras.backend.backend()
     return {
         "recipe": recipe.name,
         f"test_{metric}": test[metric],
         "test_loss": test["loss"],
-        f"validation_{metric}": rows[-1][f"val_{metric}"],
+        f"validation_{metric}": final[f"val_{metric}"],
         f"best_validation_{metric}": best[f"val_{metric}"],
         "best_epoch": best["epoch"],
         "classes": list(classes),
         "parameters": sb_keras.profile(model).total.parameters,
-        "epochs": recipe.epochs,
+        "epochs": len(rows),
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "versions": {
             "python": platform.python_version(),
@@ -141,7 +173,8 @@ def _result(run, recipe, model, classes, test):
 
 def _local_copy(model, recipe, classes):
     """The model with the same weights, for this process alone."""
-    copy = task_of(recipe).compiled_model(recipe, classes)
+    begun_anew = dataclasses.replace(recipe.model, weights=None, backbone=None)
+    copy = task_of(recipe).compiled_model(dataclasses.replace(recipe, model=begun_anew), classes)
     for ours, theirs in zip(copy.weights, model.weights, strict=True):
         ours.assign(theirs.numpy())
     return copy
@@ -153,17 +186,38 @@ def _verbosity(chief):
     return "auto" if sys.stdout.isatty() else 2
 
 
-def _callbacks(run, recipe, epochs_done, evaluate, chief):
+def _has_stopped(run, recipe, epochs_done):
+    """Whether the training was ended before its last epoch, and only its result is missing."""
+    patience, metric = recipe.early_stopping_epochs, f"val_{task_of(recipe).metric}"
+    return bool(patience) and epochs_without_progress(run.rows_until(epochs_done), metric) >= patience
+
+
+def _class_weights(recipe, dataset):
+    """What a picture of each class weighs, so that every class weighs the same; None for all the same."""
+    if recipe.class_weights is None:
+        return None
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    return dict(enumerate((len(dataset.train) / (len(counts) * counts)).tolist()))
+
+
+def _callbacks(run, recipe, epochs_done, steps, evaluate, chief):
     def learning_rate(epoch, _):
         return recipe.optimizer.learning_rate_at(epoch, recipe.epochs)
 
     callbacks = [keras.callbacks.LearningRateScheduler(learning_rate), DropoutSeeds(recipe.seed)]
+    if recipe.optimizer.warmup_epochs:
+        callbacks.append(WarmUp(recipe.optimizer.warmup_epochs, steps))
     if chief:
         callbacks.append(Validation(evaluate))
     callbacks.append(StopOnDivergence())
     if chief:
         callbacks += event_files.callbacks(run.tensorboard)
-        callbacks.append(Recorder(run, run.rows_until(epochs_done), task_of(recipe)))
+        recorder = Recorder(run, run.rows_until(epochs_done), task_of(recipe))
+        callbacks.append(recorder)
+        if recipe.early_stopping_epochs:
+            callbacks.append(
+                EarlyStopping(lambda: recorder.rows, recorder.metric, recipe.early_stopping_epochs)
+            )
     if recipe.temperature_epochs:
         start, epochs = recipe.model.attention.temperature, recipe.temperature_epochs
         callbacks.append(sb_keras.callbacks.TemperatureAnnealing(start=start, epochs=epochs))

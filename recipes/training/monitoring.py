@@ -44,6 +44,58 @@ class Validation(keras.callbacks.Callback):
         logs.update({f"val_{key}": float(value) for key, value in results.items()})
 
 
+class WarmUp(keras.callbacks.Callback):
+    """Has the learning rate grow, step by step, to that of the optimizer in the first epochs.
+
+    After step n of N it is n / N of it: a network that is trained already is not shaken by the gradients of
+    a new classifier (Goyal et al., 2017).
+
+    Args:
+        epochs: Number of these epochs.
+        steps: Steps an epoch.
+    """
+
+    def __init__(self, epochs, steps):
+        super().__init__()
+        self.epochs, self.steps = epochs, steps
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        self._whole = float(self.model.optimizer.learning_rate)  # what the callbacks before have set
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._epoch < self.epochs:
+            part = (self._epoch * self.steps + batch + 1) / (self.epochs * self.steps)
+            self.model.optimizer.learning_rate = self._whole * part
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Ends the training when the validation metric has not become better for some epochs.
+
+    It looks at the log, so that a training that goes on ends where an undisturbed one would.
+
+    Args:
+        rows: A function that returns the rows of the log so far.
+        metric: Name of the column.
+        patience: Number of epochs.
+    """
+
+    def __init__(self, rows, metric, patience):
+        super().__init__()
+        self.rows, self.metric, self.patience = rows, metric, patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epochs_without_progress(self.rows(), self.metric) >= self.patience:
+            print(f"no better {self.metric} for {self.patience} epochs: the training ends after {epoch + 1}")
+            self.model.stop_training = True
+
+
+def epochs_without_progress(rows, metric):
+    """Number of the log's rows after the first of those with the best value."""
+    values = [row[metric] for row in rows]
+    return len(values) - 1 - values.index(max(values)) if values else 0
+
+
 class Recorder(keras.callbacks.Callback):
     """Writes, after every epoch, a row of the log, the model if it is the best so far, and a checkpoint.
 

@@ -79,6 +79,11 @@ def _heads(maps, values, name):
     return keras.layers.Concatenate(axis=1, dtype="float32", name=name)(flat)
 
 
+def backbone_of(detector):
+    """The layers of an `SSDLite` that are its MobileNetV2, from the input to the head."""
+    return keras.Model(detector.input, detector.get_layer("head_relu").output).layers
+
+
 def load_backbone(detector, classifier):
     """Gives a detector the weights of a classifier's backbone, layer by layer, by name.
 
@@ -98,8 +103,7 @@ def load_backbone(detector, classifier):
     ```
     """
     theirs = {layer.name: layer for layer in classifier.layers}
-    head = detector.get_layer("head_bn")
-    backbone = keras.Model(detector.input, head.output).layers
+    backbone = backbone_of(detector)
     for layer in backbone:
         expected = [tuple(weight.shape) for weight in layer.weights]
         source = theirs.get(layer.name)

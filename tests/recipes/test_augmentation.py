@@ -1,10 +1,12 @@
 """ImageNet's augmentation; that of CIFAR-10 is tested with its pipeline."""
 
 import numpy as np
+import PIL.Image
+import PIL.ImageEnhance
 import pytest
 import tensorflow as tf
 
-from recipes.data.augmentation import random_resized_crop, random_window
+from recipes.data.augmentation import color_jitter, random_erasing, random_resized_crop, random_window
 
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 SIZES = [(375, 500), (500, 375), (64, 64), (33, 47)]
@@ -86,3 +88,39 @@ def test_a_seed_decides_everything_and_half_are_mirrored():
     assert len({image.tobytes() for image in images}) == 100
     mirrored = np.mean([image[8, 0, 1] > image[8, -1, 1] for image in images])  # green grows to the right
     assert abs(mirrored - 0.5) < 4 * 0.5 / np.sqrt(100)
+
+
+def test_color_jitter_is_that_of_pillow(rng):
+    """Of one image at a time, with the factors that were drawn; Pillow rounds after each of the three."""
+    images = rng.integers(256, size=(4, 20, 30, 3)).astype("uint8")
+    seed = tf.constant([3, 5], tf.int64)
+    ours = color_jitter(images, seed, 0.4).numpy()
+    factors = tf.random.stateless_uniform((3, 4, 1, 1, 1), seed, 0.6, 1.4).numpy().reshape(3, 4)
+    assert np.ptp(factors) > 0.3
+    for image, actual, of_image in zip(images, ours, factors.T, strict=True):
+        picture = PIL.Image.fromarray(image)
+        enhancers = PIL.ImageEnhance.Brightness, PIL.ImageEnhance.Contrast, PIL.ImageEnhance.Color
+        for enhancer, factor in zip(enhancers, of_image, strict=True):
+            picture = enhancer(picture).enhance(factor)
+        # Three roundings, the mean's and that of the gray, each of up to a level and multiplied by up to 1.4.
+        np.testing.assert_allclose(actual, np.asarray(picture, "float32"), atol=4)
+
+
+def test_random_erasing(rng):
+    """Of the asked share of the images a rectangle of the asked size has the color; the rest is as it was."""
+    images = rng.integers(1, 256, size=(400, 40, 60, 3)).astype("float32")
+    erased = random_erasing(images, (7, 1), 0.25, (0.0, 0.0, 0.0)).numpy()
+    changed = np.any(erased != images, axis=-1)
+    count = changed.any(axis=(1, 2)).sum()
+    assert abs(count - 100) < 4 * np.sqrt(400 * 0.25 * 0.75)  # four standard deviations
+    areas = []
+    for image, mask in zip(erased, changed, strict=True):
+        if mask.any():
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            assert mask.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+            assert not image[mask].any()
+            areas.append(mask.mean())
+    assert min(areas) > 0.005
+    assert max(areas) < 0.36  # 1/50 to 1/3, of whole pixels and cut off at the borders
+    again = random_erasing(images, (7, 1), 0.25, (0.0, 0.0, 0.0)).numpy()
+    np.testing.assert_array_equal(again, erased)

@@ -1,0 +1,67 @@
+"""What pictures must look like for the weights that a network begins with."""
+
+import pathlib
+
+from recipes.errors import UserError
+from recipes.run_directory import RunDirectory
+
+# Mean and deviation of pixels in [0, 1]: keras.applications' MobileNetV2 takes pixels / 127.5 − 1,
+# torchvision's networks what PyTorch's example for ImageNet normalizes with.
+KERAS = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+TORCH = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_BY_SUFFIX = {".h5": KERAS, ".pth": TORCH, ".pt": TORCH, ".safetensors": TORCH}
+
+
+def normalization(weights):
+    """The `data.mean` and `data.std` that `model.weights` was trained with; None if nothing tells.
+
+    Args:
+        weights: As `recipes.settings.Model` takes it.
+    """
+    if weights == "imagenet":
+        return KERAS
+    path = pathlib.Path(weights)
+    if path.suffix == ".keras":
+        path = path.parent
+    if (path / "recipe.json").is_file():
+        data = RunDirectory(path).recipe.data
+        return data.mean, data.std
+    return _BY_SUFFIX.get(path.suffix)
+
+
+def follow(recipe, keys):
+    """A recipe whose pictures are normalized as its `model.weights` need it.
+
+    Args:
+        recipe: The recipe.
+        keys: Those that the user has set. With `data.mean` or `data.std` among them nothing is changed.
+    """
+    if "model.weights" not in keys or {"data.mean", "data.std"} & set(keys) or not recipe.model.weights:
+        return recipe
+    found = normalization(recipe.model.weights)
+    if found is None:
+        return recipe
+    mean, std = (",".join(map(str, values)) for values in found)
+    return recipe.override([f"data.mean={mean}", f"data.std={std}"])
+
+
+def check(recipe):
+    """Raises a `UserError` unless `model.weights` are there and the pictures normalized as they need it."""
+    weights = recipe.model.weights
+    if weights is None:
+        return
+    if weights != "imagenet" and not pathlib.Path(weights).exists():
+        raise UserError(
+            f'model.weights must be "imagenet" or a path. Received: {weights}, which does not exist'
+        )
+    expected = normalization(weights)
+    if expected is None or expected == (recipe.data.mean, recipe.data.std):
+        return
+    settings = (
+        f"--set {key}={','.join(map(str, values))}"
+        for key, values in zip(("data.mean", "data.std"), expected, strict=True)
+    )
+    raise UserError(
+        f"model.weights={weights} were trained with other pictures: add {' '.join(settings)}. "
+        f"Received: data.mean={recipe.data.mean}, data.std={recipe.data.std}"
+    )
