@@ -16,10 +16,10 @@ quickstart: $(VENV)/.installed-tflite  ## Trains, folds, converts and runs a sma
 	$(BIN)/python -m tflite.quickstart --run-dir runs/quickstart
 
 test: $(VENV)/.installed-test $(if $(NPM),$(NODE_MODULES)/.package-lock.json,no-npm)  ## Runs the tests.
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow or kills"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-fast: $(VENV)/.installed-test  ## Runs the tests of the inner loop.
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not long"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not long"
 
 test-slow: $(VENV)/.installed-test  ## Runs the tests that take minutes.
 	$(BIN)/python -m pytest -m slow

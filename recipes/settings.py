@@ -137,8 +137,8 @@ class Optimizer:
     """SGD as PyTorch defines it, or AdamW, with a learning rate that changes from epoch to epoch.
 
     Attributes:
-        name: `"sgd"` or `"adamw"`.
         learning_rate: That of the first epoch, or of the first one after the warm-up.
+        name: `"sgd"` or `"adamw"`.
         head_learning_rate: The same for the layers that begin anew where the others have `model.weights`: a
             classifier's last one, all of a detector's behind its backbone; None for the same.
         momentum: Share of the last step that the next one keeps; of SGD.
@@ -151,8 +151,8 @@ class Optimizer:
         accumulation_steps: Batches whose gradients are averaged before the weights change.
     """
 
-    name: str = "sgd"
     learning_rate: float = 0.1
+    name: str = "sgd"
     head_learning_rate: float | None = None
     momentum: float = 0.9
     weight_decay: float = 5e-4

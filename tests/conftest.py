@@ -13,6 +13,11 @@ from sb_keras.graph import inner_layers
 from sb_keras.models.stages import Stage, as_model, conv_norm_relu, image_input, inverted_residuals
 
 
+def pytest_collection_modifyitems(items):
+    """Files that take long come first, so that no worker begins one when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(0)

@@ -184,7 +184,7 @@ def test_list_imports_nothing_heavy():
 def test_help_lists_the_keys_of_set():
     """With type, default and a sentence each."""
     output, _, _ = start(0, "recipes.train", "--help")
-    assert "optimizer.learning_rate  (a number; 0.05)\n      That of the first epoch." in output
+    assert "optimizer.learning_rate  (a number; 0.05)\n      That of the first epoch, or " in output
     assert "model.attention.positions  (comma-separated: a text that is not empty; expand,depthwise" in output
     assert "steps_per_epoch  (an integer or null; none)" in output
 

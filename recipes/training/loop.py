@@ -93,7 +93,7 @@ def train(run, strategy=None, recipe=None) -> Any:
                     initial_epoch=epochs_done,
                     epochs=recipe.epochs,
                     callbacks=_callbacks(run, recipe, epochs_done, steps, evaluate, chief),
-                    class_weight=_class_weights(recipe, dataset),
+                    class_weight=class_weights(recipe, dataset),
                     shuffle=False,  # the batches are in a random order already
                     verbose=_verbosity(chief),
                 )
@@ -192,7 +192,7 @@ def _has_stopped(run, recipe, epochs_done):
     return bool(patience) and epochs_without_progress(run.rows_until(epochs_done), metric) >= patience
 
 
-def _class_weights(recipe, dataset):
+def class_weights(recipe, dataset):
     """What a picture of each class weighs, so that every class weighs the same; None for all the same."""
     if recipe.class_weights is None:
         return None

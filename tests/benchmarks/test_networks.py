@@ -61,7 +61,9 @@ def test_stock_keras_computes_the_same(small, kind, rng):
         )
 
 
-@pytest.mark.parametrize("kind", ["static", "se", "sb", "dyconv"])
+@pytest.mark.parametrize(
+    "kind", ["sb", *(pytest.param(k, marks=pytest.mark.slow) for k in ("static", "se", "dyconv"))]
+)
 def test_twenty_steps_stay_as_close_to_stock_keras_as_rounding_lets_them(small, kind, rng):
     """What was made fast (passes, rows, products, the optimizer) changes nothing but the rounding.
 

@@ -71,6 +71,7 @@ def test_evaluate(finished, capsys, tmp_path):
         assert np.asarray(Image.open(files[name])).std() > 10  # something is drawn
 
 
+@pytest.mark.slow
 def test_going_on_ends_where_an_undisturbed_run_does(finished, rectangles, tmp_path, monkeypatch):
     run = RunDirectory(tmp_path / "stopped")
     monkeypatch.setattr(RunDirectory, "save_checkpoint", stopping(RunDirectory.save_checkpoint))

@@ -69,7 +69,9 @@ def mirrored(path, *settings, recipe="digits-mobilenetv2-sb"):
     return RunDirectory(path)
 
 
-@pytest.mark.parametrize("kind", ["static", "sb", pytest.param("dyconv", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["sb", *(pytest.param(k, marks=pytest.mark.slow) for k in ("static", "dyconv"))]
+)
 def test_two_devices(kind, noise, tmp_path, run_train):
     recipe = f"digits-mobilenetv2-{kind}"
     assert run_train(tmp_path / "one", *noise, recipe=recipe) == 0

@@ -123,6 +123,7 @@ StopOnDivergence.on_train_batch_end = send
 """
 
 
+@pytest.mark.slow
 def test_going_on_after_sigkill(undisturbed, tmp_path, run_train):
     process = tiny.start(SIGNAL.format("SIGKILL"), tmp_path / "run", *DROPOUT)
     assert process.returncode == -signal.SIGKILL, process.stderr

@@ -93,6 +93,7 @@ def test_the_network_runs_on_tensorflow(finished):
     assert accuracy == pytest.approx(run.result["test_accuracy"], abs=1.5 / len(test))
 
 
+@pytest.mark.slow
 def test_going_on(finished, tmp_path):
     """Killed in its second epoch, it ends with the weights of the undisturbed training, bit for bit."""
     process = tiny.start(CUT_OFF, tmp_path / "run", *DROPOUT, before=WITHOUT_TENSORFLOW)

@@ -140,7 +140,8 @@ def test_names():
         f"imagenet-{net}-{kind}" for net in ("mnasnet", "shufflenetv2") for kind in ("static", "se", "sb")
     ]
     imagenet = {*imagenet, *wide_imagenet, *table_2, *table_3}
-    assert set(RECIPES) == {*digits, *cifar10, *wide, *voc, *wide_voc, *imagenet}
+    photos = [f"photos-mobilenetv2-{kind}" for kind in ("static", "sb")]
+    assert set(RECIPES) == {*digits, *cifar10, *wide, *voc, *wide_voc, *imagenet, *photos}
     assert registry.DEFAULT in RECIPES
     assert all(recipe.name == name for name, recipe in RECIPES.items())
 

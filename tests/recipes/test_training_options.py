@@ -1,4 +1,4 @@
-"""Tests of a training's options: moving average of the weights, clipping, accumulation, smoothed labels."""
+"""Tests of a training's options: average of the weights, clipping, accumulation, warm-up, early stopping …"""
 
 import numpy as np
 import pytest
@@ -92,3 +92,103 @@ def test_smoothed_labels(tmp_path, run_train):
     assert run_train(tmp_path / "run", "label_smoothing=0.9", "epochs=1") == 0
     run = RunDirectory(tmp_path / "run")
     assert run.log[0]["val_loss"] == pytest.approx(np.log(10), rel=0.02)
+
+
+def test_warm_up(tmp_path, run_train, monkeypatch):
+    """Step n of the N of the first epoch has n / N of the learning rate, and the cosine begins behind it."""
+    rates = []
+    original = monitoring.StopOnDivergence.on_train_batch_end
+
+    def record(self, batch, logs=None):
+        rates.append(float(self.model.optimizer.learning_rate))
+        return original(self, batch, logs)
+
+    monkeypatch.setattr(monitoring.StopOnDivergence, "on_train_batch_end", record)
+    settings = (
+        "optimizer.name=adamw",
+        "optimizer.learning_rate=0.01",
+        "optimizer.warmup_epochs=1",
+        "epochs=3",
+    )
+    assert run_train(tmp_path / "run", *settings) == 0
+    np.testing.assert_allclose(rates, [0.005, 0.01, 0.01, 0.01, 0.005, 0.005], rtol=1e-6)
+    run = RunDirectory(tmp_path / "run")
+    assert [row["learning_rate"] for row in run.log] == pytest.approx([0.01, 0.01, 0.005])
+    assert type(run.load_model().optimizer).__name__ == "AdamW"
+
+
+def test_the_head_has_its_own_learning_rate(tmp_path, run_train):
+    """With a rate of next to nothing for the rest, one step of SGD moves the classifier alone."""
+    import keras
+
+    settings = (
+        "optimizer.learning_rate=1e-12",
+        "optimizer.head_learning_rate=0.05",
+        "optimizer.weight_decay=0",
+    )
+    assert run_train(tmp_path / "run", *settings, "epochs=1", "steps_per_epoch=1") == 0
+    run = RunDirectory(tmp_path / "run")
+    keras.utils.set_random_seed(run.recipe.seed)
+    start = TASKS["classification"].compiled_model(run.recipe, 10)
+    moved = {
+        before.path.split("/")[0]
+        for before, after in zip(start.trainable_weights, run.load_model().trainable_weights, strict=True)
+        if np.abs(before.numpy() - after.numpy()).max() > 1e-9
+    }
+    assert moved == {"predictions"}
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_early_stopping(tmp_path, run_train, monkeypatch, capsys, interrupted):
+    """Two epochs after the best one the training ends, with the best one's weights; also when it goes on."""
+    accuracies = [0.1, 0.4, 0.3, 0.4, 0.9, 0.9]
+    original, saved = monitoring.Validation.on_epoch_end, {}
+
+    def evaluate(self, epoch, logs=None):
+        original(self, epoch, logs)
+        logs["val_accuracy"] = accuracies[epoch]
+        saved[epoch] = weights_of(self.model)
+
+    monkeypatch.setattr(monitoring.Validation, "on_epoch_end", evaluate)
+    settings = ("early_stopping_epochs=2", "epochs=6", "steps_per_epoch=1")
+    if interrupted:  # behind the last epoch's checkpoint, before the result is there
+        with monkeypatch.context() as patch:
+            patch.setattr(RunDirectory, "write_result", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            assert run_train(tmp_path / "run", *settings) == 130
+    assert run_train(tmp_path / "run", *settings) == 0
+    run = RunDirectory(tmp_path / "run")
+    assert len(run.log) == run.result["epochs"] == 4
+    assert (run.result["best_epoch"], run.result["validation_accuracy"]) == (2, 0.4)
+    for ours, best in zip(weights_of(run.load_model()), saved[1], strict=True):
+        np.testing.assert_array_equal(ours, best)
+    assert "no better val_accuracy for 2 epochs: the training ends after 4" in capsys.readouterr().out
+
+
+def test_balanced_classes_weigh_the_same():
+    """As scikit-learn computes `class_weight="balanced"`."""
+    from sklearn.utils.class_weight import compute_class_weight
+
+    from recipes import registry
+    from recipes.data.split import Dataset
+    from recipes.data.tf_batches import Arrays
+    from recipes.training.loop import class_weights
+
+    labels = np.array([0, 0, 0, 1, 2, 2], "int32")
+    split = Arrays(np.zeros((6, 32, 32, 3), "uint8"), labels)
+    dataset = Dataset(("a", "b", "c"), split, split, split)
+    recipe = registry.find("digits-mobilenetv2-sb")
+    assert class_weights(recipe, dataset) is None
+    weights = class_weights(recipe.override(["class_weights=balanced"]), dataset)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert list(weights) == [0, 1, 2]
+    assert list(weights.values()) == pytest.approx(expected.tolist())
+
+
+def test_class_weights_change_the_training(tmp_path, run_train):
+    """The digits' classes differ by a few pictures: so do the losses, by little."""
+    losses = []
+    for name, settings in (("plain", ()), ("balanced", ("class_weights=balanced",))):
+        assert run_train(tmp_path / name, *settings, "epochs=1") == 0
+        losses.append(RunDirectory(tmp_path / name).log[0]["loss"])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)

@@ -1,0 +1,55 @@
+"""Tests that pictures are normalized as the weights that a network begins with need it."""
+
+import pytest
+
+from recipes import pretrained, registry
+from recipes.errors import UserError
+
+PHOTOS = registry.find("photos-mobilenetv2-sb")
+# torchvision's documentation of its ImageNet weights.
+TORCHVISION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A file of either kind; what is in it is of no account here."""
+    for name in ("weights.pth", "weights.h5", "weights.safetensors", "strange.bin"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_the_recipe_follows_its_weights(files):
+    for name in ("weights.pth", "weights.safetensors"):
+        setting = f"model.weights={files / name}"
+        recipe = pretrained.follow(PHOTOS.override([setting]), ["model.weights"])
+        assert (recipe.data.mean, recipe.data.std) == TORCHVISION
+        pretrained.check(recipe)
+    recipe = pretrained.follow(PHOTOS.override([f"model.weights={files / 'weights.h5'}"]), ["model.weights"])
+    assert recipe.data == PHOTOS.data
+
+
+def test_a_run_directory_knows_its_own(tmp_path):
+    other = registry.find("cifar10-mobilenetv2-sb")
+    (tmp_path / "recipe.json").write_text(other.to_json())
+    for path in (tmp_path, tmp_path / "best.keras"):
+        assert pretrained.normalization(str(path)) == (other.data.mean, other.data.std)
+
+
+def test_a_mismatch_is_refused_with_what_to_add(files):
+    keys = ["model.weights", "data.mean"]
+    settings = [f"model.weights={files / 'weights.pth'}", "data.mean=0.5,0.5,0.4"]
+    recipe = pretrained.follow(PHOTOS.override(settings), keys)
+    assert recipe.data.mean == (0.5, 0.5, 0.4)
+    with pytest.raises(UserError, match=r"add --set data\.mean=0\.485,0\.456,0\.406 --set data\.std=0\.229,"):
+        pretrained.check(recipe)
+
+
+def test_unknown_files(files, tmp_path):
+    pretrained.check(
+        PHOTOS.override([f"model.weights={files / 'strange.bin'}"])
+    )  # the builder says what it is
+    with pytest.raises(
+        UserError, match=r"must be \"imagenet\" or a path\. Received: .*nothing\.h5, which does not"
+    ):
+        pretrained.check(PHOTOS.override([f"model.weights={tmp_path / 'nothing.h5'}"]))
+    pretrained.check(registry.find("digits-mobilenetv2-sb"))
