@@ -1,5 +1,5 @@
-# The functions `fold` and `profile` are in modules of other names: an imported module becomes an attribute of
-# its package, and would hide a function of the same name.
+# The functions `attach`, `fold` and `profile` are in modules of other names: an imported module becomes an
+# attribute of its package, and would hide a function of the same name.
 
 from . import callbacks as callbacks
 from . import detection as detection
@@ -7,6 +7,7 @@ from . import layers as layers
 from . import losses as losses
 from . import models as models
 from . import optimizers as optimizers
+from .attaching import attach as attach
 from .attention import Attention as Attention
 from .folding import fold as fold
 from .models import CifarMobileNetV2 as CifarMobileNetV2

@@ -19,6 +19,11 @@ def as_functional(model):
     return keras.Model(functional.input, functional.output, name=model.name)
 
 
+def has_graph(layer):
+    """Whether it is a functional model, or a sequential one that is built."""
+    return hasattr(getattr(layer, "_functional", layer), "_nodes_by_depth")
+
+
 def nodes(model):
     """The calls that make up a functional or sequential model, inputs first.
 
@@ -30,6 +35,16 @@ def nodes(model):
     """
     by_depth = as_functional(model)._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+def rebuilt(model, call):
+    """A functional model of the same inputs, by name, with `call(layer, *args)` for every call of a layer."""
+    inputs = keras.tree.map_structure(
+        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=operation_of(x).name), model.input
+    )
+    return keras.models.clone_model(
+        model, input_tensors=inputs, clone_function=lambda layer: layer, call_function=call
+    )
 
 
 def operation_of(tensor):

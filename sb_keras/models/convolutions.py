@@ -31,9 +31,9 @@ def conv_norm(attention, position, filters, *, kernel_size=1, strides=1, hidden_
     norm = BatchNormalization(name=f"{name}_bn")
 
     if kind in _DYNAMIC:
-        return lambda x: norm(
-            _dynamic_conv(attention, x.shape[-1], filters, kernel_size, strides, depthwise, name)(x)
-        )
+        dynamic_filters = None if depthwise else filters
+        common = {"strides": strides, "use_bias": False, "kernel_initializer": _he_normal(), "name": name}
+        return lambda x: norm(dynamic_conv(attention, x.shape[-1], dynamic_filters, kernel_size, **common)(x))
 
     conv = static_conv(filters, kernel_size, strides, depthwise=depthwise, name=name)
     if kind not in _ON_CONVOLUTIONS:
@@ -80,27 +80,25 @@ def _he_normal():
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
-def _shift_balance(attention, hidden_units, name):
-    return ShiftBalance(lambda_init=attention.lambda_init, **_branch(attention, hidden_units), name=name)
+def shift_balance(attention, hidden_units, **kwargs):
+    """The Shift-and-Balance layer of an `Attention`; `kwargs` are those of a layer."""
+    return ShiftBalance(lambda_init=attention.lambda_init, **_branch(attention, hidden_units), **kwargs)
 
 
-def _squeeze_excite(attention, hidden_units, name):
-    return SqueezeExcite(**_branch(attention, hidden_units), name=name)
+def _squeeze_excite(attention, hidden_units, **kwargs):
+    return SqueezeExcite(**_branch(attention, hidden_units), **kwargs)
 
 
-def _dynamic_conv(attention, channels, filters, kernel_size, strides, depthwise, name):
-    common = {
-        "strides": strides,
+def dynamic_conv(attention, channels, filters, kernel_size, **kwargs):
+    """The dynamic convolution of an `Attention`, a depthwise one where `filters` is None."""
+    kwargs |= {
         "experts": attention.experts,
         "temperature": attention.temperature,
-        "use_bias": False,
-        "kernel_initializer": _he_normal(),
-        "name": name,
         **_branch(attention, max(1, channels // 4)),
     }
-    if depthwise:
-        return DynamicDepthwiseConv2D(kernel_size, **common)
-    return DynamicConv2D(filters, kernel_size, **common)
+    if filters is None:
+        return DynamicDepthwiseConv2D(kernel_size, **kwargs)
+    return DynamicConv2D(filters, kernel_size, **kwargs)
 
 
 def _branch(attention, hidden_units):
@@ -113,6 +111,6 @@ def _branch(attention, hidden_units):
 
 
 # Where each kind is: on a convolution's output, on a block's, in a convolution's place. "static" is nowhere.
-_ON_CONVOLUTIONS = {"sb": _shift_balance, "se": _squeeze_excite}
+_ON_CONVOLUTIONS = {"sb": shift_balance, "se": _squeeze_excite}
 _ON_BLOCKS = {"se-block": _squeeze_excite}
 _DYNAMIC = ("dyconv", "condconv")

@@ -1,0 +1,151 @@
+"""Which convolutions of a trained network can have attention, and what each of them does there."""
+
+import dataclasses
+import difflib
+
+import keras
+
+from sb_keras.graph import as_functional, has_graph, nodes
+from sb_keras.layers.conv import Conv2D
+from sb_keras.layers.excitation import ChannelAttention
+
+# Exactly these: a class derived from one may do something else with its kernel.
+_CONVOLUTIONS = (Conv2D, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+
+
+@dataclasses.dataclass
+class Convolution:
+    """A convolution of the model, and what is known of its place.
+
+    Attributes:
+        layer: The layer.
+        channels: Number of its input channels.
+        is_stem: Whether it is the first on an input.
+        obstacle: Why it cannot have attention; None if it can.
+    """
+
+    layer: keras.layers.Layer
+    channels: int
+    is_stem: bool
+    obstacle: str | None
+
+    @property
+    def is_depthwise(self):
+        layer = self.layer
+        return type(layer) is keras.layers.DepthwiseConv2D or (
+            1 < getattr(layer, "groups", 1) == self.channels == layer.filters
+        )
+
+    @property
+    def filters(self):
+        """Number of output channels."""
+        layer = self.layer
+        if type(layer) is keras.layers.DepthwiseConv2D:
+            return self.channels * layer.depth_multiplier
+        return layer.filters
+
+    @property
+    def position(self):
+        """What it does to the channels: `"depthwise"`, `"expand"` or `"project"`."""
+        if self.is_depthwise:
+            return "depthwise"
+        return "expand" if self.filters > self.channels else "project"
+
+
+def convolutions(model, on_input=True):
+    """Every convolution of a functional model and of the models within it.
+
+    Args:
+        model: The model.
+        on_input: Whether its inputs are images rather than feature maps: a first convolution is a stem.
+    """
+    model = as_functional(model)
+    graph, calls = nodes(model), []
+    readers = {id(tensor): node.operation for node in graph for tensor in node.input_tensors}
+    images = {id(tensor) for tensor in keras.tree.flatten(model.inputs) if on_input}
+    for node in graph:
+        layer = node.operation
+        of_images = bool(node.input_tensors) and all(id(tensor) in images for tensor in node.input_tensors)
+        if type(layer) in _CONVOLUTIONS:
+            source, attended = (
+                node.input_tensors[0],
+                isinstance(readers.get(id(node.outputs[0])), ChannelAttention),
+            )
+            calls.append(Convolution(layer, source.shape[-1], of_images, _obstacle(layer, source, attended)))
+        elif has_graph(layer):
+            calls += convolutions(layer, of_images)
+        elif of_images:
+            images |= {id(tensor) for tensor in node.outputs}
+    found = {}
+    for each in calls:  # of a layer that is called again, whatever holds for one of the calls
+        first = found.setdefault(id(each.layer), each)
+        first.is_stem, first.obstacle = first.is_stem or each.is_stem, first.obstacle or each.obstacle
+    return list(found.values())
+
+
+def _obstacle(layer, inputs, attended):
+    if layer.data_format != "channels_last":
+        return f"its data_format is {layer.data_format!r}, expected 'channels_last'"
+    if attended:
+        return "it has attention already"
+    if inputs.shape[1:3] == (1, 1):
+        return "it sees maps of 1×1, as the dense layers of a Squeeze-and-Excite block do"
+    return None
+
+
+def _not_dynamic(each):
+    """Why a dynamic convolution cannot take a layer's place; None if it can."""
+    layer = each.layer
+    if type(layer) is keras.layers.SeparableConv2D:
+        return "dynamic convolutions are not separable"
+    if set(layer.dilation_rate) != {1} or getattr(layer, "groups", 1) != 1:
+        return "dynamic convolutions have neither dilation nor groups"
+    if each.is_depthwise and (layer.depth_multiplier != 1 or len(set(layer.strides)) > 1):
+        return "dynamic depthwise convolutions have a depth multiplier of 1 and equal strides"
+    return None
+
+
+def choose(model, attention, layers):
+    """The convolutions of a model that get attention: see `sb_keras.attach`.
+
+    Raises:
+        ValueError: If one that is asked for is unknown or cannot have it, or there is none.
+    """
+    found = convolutions(model)
+    if attention.kind == "dyconv":
+        for each in found:
+            each.obstacle = each.obstacle or _not_dynamic(each)
+    wrong_format = [each for each in found if each.layer.data_format != "channels_last"]
+    if layers is None:
+        chosen = [
+            each
+            for each in found
+            if each.position in attention.positions and not each.is_stem and not each.obstacle
+        ]
+        refused = wrong_format
+    else:
+        wanted = layers if callable(layers) else _named(found, layers)
+        chosen = [each for each in found if wanted(each.layer)]
+        refused = [each for each in chosen if each.obstacle]
+    if refused:
+        raise ValueError(f"Cannot attach attention to layer '{refused[0].layer.name}': {refused[0].obstacle}")
+    if not chosen:
+        left = sorted(
+            {each.obstacle or ("it is the stem" if each.is_stem else each.position) for each in found}
+        )
+        raise ValueError(
+            "Expected a model with convolutions that are to have attention. Received: "
+            f"{len(found)} convolutions, and of each of them: {'; '.join(left) or 'nothing'}"
+        )
+    return chosen
+
+
+def _named(found, names):
+    """A function that tells whether a layer has one of the names."""
+    names = {names} if isinstance(names, str) else set(names)
+    known = {each.layer.name for each in found}
+    for name in sorted(names - known):
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"`layers` must name convolutions of the model. Received: {name!r}{hint}")
+    return lambda layer: layer.name in names

@@ -1,0 +1,222 @@
+"""Attaching attention to a trained network, which stays the function that it was until it is trained further.
+
+Shift-and-Balance adds to a convolution T, so that with λ = 0 nothing changes, whatever the branch A gives:
+
+    y = T(x) + λ · A(x) = T(x)
+
+λ moves with the first step, as ∂ℓ/∂λ = Σ ∂ℓ/∂y · A(x) is not 0; the branch learns as soon as λ is not. A
+dynamic convolution whose kernels all begin as the trained one is that convolution: its coefficients sum to 1.
+
+    y = (Σ πₖ(x) W) * x = W * x
+
+Squeeze-and-Excite multiplies by σ(F(x)), about ½ at first, which no initial value of its weights can undo
+for every input; and CondConv's coefficients, sigmoids, do not sum to 1.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from sb_keras.attachable import choose
+from sb_keras.attention import Attention
+from sb_keras.graph import as_functional, has_graph, inner_layers, nodes, rebuilt
+from sb_keras.layers.context import GlobalContext
+from sb_keras.models.convolutions import dynamic_conv, shift_balance
+
+_REFUSED = {
+    "static": "it is no attention",
+    "se-block": "it multiplies by σ(F(x)), about ½ at first",
+    "se": "it multiplies by σ(F(x)), about ½ at first",
+    "condconv": "its coefficients are sigmoids, which do not sum to 1",
+}
+
+
+def attach(model, attention: str | Attention = "sb", layers=None):
+    """Returns a trained model with attention on its convolutions: the same function until it is trained.
+
+    Shift-and-Balance begins with λ = 0, and the outputs are those of `model` to the last bit. A dynamic
+    convolution begins with the trained kernel n times, and the outputs agree to rounding. Every layer keeps
+    its name; those of the attention on layer `conv` are `conv_context` and `conv_sb`, and where `conv` has an
+    activation of its own, it is the layer `conv_activation` behind the attention.
+
+    Without `layers`, the convolutions at the attention's `positions` get it: `"depthwise"` ones, those that
+    `"expand"` (more channels out than in) and those that `"project"` (the others), of any kernel size.
+    Left alone are the stem (the first convolution on an input), convolutions that see 1×1 maps (the dense
+    layers of Squeeze-and-Excite blocks), those that have attention already, and with `"dyconv"` those that
+    dynamic convolutions cannot replace (dilated, grouped, separable, with strides that differ).
+
+    Args:
+        model: A functional or sequential Keras model, built of this package's or of stock layers. Models
+            within it get attention too. It is not changed.
+        attention: `"sb"` with λ from 0, `"dyconv"`, or an `Attention` of these kinds; the latter's
+            `lambda_init` is taken as it is, and only 0 keeps the function.
+        layers: Which convolutions, instead of `positions`: their names, or a function of a layer that
+            returns whether it is to have attention.
+
+    Returns:
+        A functional `keras.Model`, not compiled. Its weights are copies.
+
+    Raises:
+        ValueError: If the attention would change the function, a layer is unknown or cannot have attention,
+            or no layer gets any.
+
+    Example:
+
+    ```python
+    trained = keras.applications.MobileNetV2(alpha=0.35, weights=None)
+    model = sb_keras.attach(trained, "sb")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    ```
+    """
+    if isinstance(attention, str):
+        attention = dataclasses.replace(Attention.of(attention), lambda_init=0.0)
+    attention = Attention.of(attention)
+    if attention.kind in _REFUSED:
+        raise ValueError(
+            f'`attention` must be "sb" or "dyconv", which leave a trained network what it is. '
+            f"Received: {attention.kind!r}; {_REFUSED[attention.kind]}"
+        )
+    if attention.kind == "dyconv" and attention.effective_gate != "softmax":
+        raise ValueError(
+            "`attention.gate` must be softmax for dyconv: only its coefficients sum to 1. "
+            f"Received: {attention.gate!r}"
+        )
+    chosen = {id(each.layer): each for each in choose(model, attention, layers)}
+    return _with_attention(model, attention, chosen)
+
+
+def _with_attention(model, attention, chosen):
+    """A copy of a functional model, with attention on the convolutions that are `chosen`, by `id`."""
+    model, copies = as_functional(model), {}
+    norms = _norms_behind(model, chosen) if attention.placement == "norm" else {}
+    averages = {}  # of the convolutions whose attention is behind their normalization
+
+    def call(layer, *args, **kwargs):
+        if not isinstance(layer, keras.layers.Layer):
+            return layer(*args, **kwargs)  # an operation without weights
+        if id(layer) not in copies:
+            copies[id(layer)] = make(layer)
+        return copies[id(layer)](*args, **kwargs)
+
+    def make(layer):
+        """A function that does what a call of the layer does, with weights of its own, and attention."""
+        if has_graph(layer):
+            return _with_attention(layer, attention, chosen)
+        each = chosen.get(id(layer))
+        if each is None:
+            copy = _copy(layer)
+            return (
+                copy
+                if id(layer) not in norms
+                else lambda x, **kwargs: shifted(norms[id(layer)], copy(x, **kwargs))
+            )
+        activate = _activation(layer)
+        if attention.kind == "dyconv":
+            dynamic = _dynamic(each, attention)
+            return lambda x: activate(dynamic(x))
+        copy = _copy(layer, activation="linear")
+        context = GlobalContext(dtype=layer.dtype_policy, name=f"{layer.name}_context")
+        hidden_units = max(1, each.filters // 6) if each.is_depthwise else each.filters  # paper, section 5.1
+        each.attend = shift_balance(
+            attention, hidden_units, dtype=layer.dtype_policy, name=f"{layer.name}_sb"
+        )
+
+        def convolution(x):
+            x, averages[id(layer)] = context(x)
+            trunk = copy(x)
+            return trunk if each in norms.values() else activate(shifted(each, trunk))
+
+        return convolution
+
+    def shifted(each, trunk):
+        return each.attend([trunk, averages[id(each.layer)]])
+
+    return rebuilt(model, call)
+
+
+def _norms_behind(model, chosen):
+    """For the normalizations behind chosen convolutions, by `id`, these convolutions."""
+    graph = nodes(model)
+    calls = [id(node.operation) for node in graph]
+    convolutions = {
+        id(node.outputs[0]): chosen[id(node.operation)] for node in graph if id(node.operation) in chosen
+    }
+    readers = [id(tensor) for node in graph for tensor in node.input_tensors]
+    norms = {}
+    for node in graph:
+        if isinstance(node.operation, keras.layers.BatchNormalization):
+            source = id(node.input_tensors[0])
+            each = convolutions.get(source)
+            if each is not None and each.layer.activation is keras.activations.linear:
+                if (
+                    calls.count(id(each.layer)) > 1
+                    or calls.count(id(node.operation)) > 1
+                    or readers.count(source) > 1
+                ):
+                    raise ValueError(
+                        f"Cannot attach attention behind the normalization of '{each.layer.name}', which is "
+                        'shared: expected placement="conv"'
+                    )
+                norms[id(node.operation)] = each
+    return norms
+
+
+def _activation(layer):
+    """The activation of a convolution as a layer of its own, as attention is before it."""
+    if layer.activation is keras.activations.linear:
+        return lambda x: x
+    return keras.layers.Activation(
+        layer.activation, dtype=layer.dtype_policy, name=f"{layer.name}_activation"
+    )
+
+
+def _copy(layer, **changes):
+    """A function that calls a layer like this one, with the same weights."""
+    if isinstance(layer, keras.layers.Lambda):
+        return layer  # it has nothing of its own, and its configuration does not hold its function
+    copy = type(layer).from_config({**layer.get_config(), **changes})
+
+    def call(*args, **kwargs):
+        is_new = not copy.built or len(copy.weights) != len(layer.weights)
+        outputs = copy(*args, **kwargs)
+        if is_new:
+            copy.set_weights(layer.get_weights())
+            if isinstance(layer, keras.layers.Normalization):
+                copy.finalize_state()  # it computes with something derived from its weights
+            for ours, theirs in zip(inner_layers(copy), inner_layers(layer), strict=True):
+                ours.trainable = theirs.trainable
+        return outputs
+
+    return call
+
+
+def _dynamic(each, attention):
+    """A function that calls a dynamic convolution, each of whose kernels is the trained one."""
+    layer = each.layer
+    dynamic = dynamic_conv(
+        attention,
+        each.channels,
+        None if each.is_depthwise else layer.filters,
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        use_bias=layer.use_bias,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+        name=layer.name,
+    )
+
+    def call(x):
+        is_new = not dynamic.built
+        outputs = dynamic(x)
+        if is_new:
+            kernel, *bias = layer.get_weights()
+            dynamic.kernel.assign(
+                np.broadcast_to(kernel.reshape(dynamic.kernel.shape[1:]), dynamic.kernel.shape)
+            )
+            if layer.use_bias:
+                dynamic.bias.assign(bias[0])
+        return outputs
+
+    return call
