@@ -11,7 +11,9 @@ from sb_keras.layers.shift_balance import ShiftBalance
 from sb_keras.layers.squeeze_excite import SqueezeExcite
 
 
-def conv_norm(attention, position, filters, *, kernel_size=1, strides=1, hidden_units=None, name):
+def conv_norm(
+    attention, position, filters, *, kernel_size=1, strides=1, hidden_units=None, name, padding="same"
+):
     """Makes x → BN(conv(x)), with the attention that `attention` puts at `position`.
 
     Args:
@@ -22,20 +24,26 @@ def conv_norm(attention, position, filters, *, kernel_size=1, strides=1, hidden_
         strides: Strides, equal in both directions.
         hidden_units: Hidden units of SB and SE before the multiplier. Defaults to `filters`.
         name: Name of the convolution; the other layers' names begin with it.
+        padding: `"same"`, or `"torch"` for as many zeros on every side.
 
     Returns:
         A function from a tensor to a tensor.
+
+    Raises:
+        ValueError: If a dynamic convolution is to be padded as PyTorch does, around the stride.
     """
     kind = attention.kind if position in attention.positions else "static"
     depthwise = position == "depthwise"
     norm = BatchNormalization(name=f"{name}_bn")
 
     if kind in _DYNAMIC:
+        if padding == "torch" and strides > 1:
+            raise ValueError(f'padding="torch" is not for {kind}, whose convolutions pad as "same" does')
         dynamic_filters = None if depthwise else filters
         common = {"strides": strides, "use_bias": False, "kernel_initializer": _he_normal(), "name": name}
         return lambda x: norm(dynamic_conv(attention, x.shape[-1], dynamic_filters, kernel_size, **common)(x))
 
-    conv = static_conv(filters, kernel_size, strides, depthwise=depthwise, name=name)
+    conv = static_conv(filters, kernel_size, strides, depthwise=depthwise, name=name, padding=padding)
     if kind not in _ON_CONVOLUTIONS:
         return lambda x: norm(conv(x))
 
@@ -60,18 +68,38 @@ def block_attention(attention, filters, *, name):
     return lambda x: attend([x, x])
 
 
-def static_conv(filters, kernel_size=1, strides=1, *, depthwise=False, name):
-    """A convolution without bias."""
+def static_conv(filters, kernel_size=1, strides=1, *, depthwise=False, name, padding="same"):
+    """A convolution without bias, as a function from a tensor to a tensor."""
     common = {
         "strides": strides,
-        "padding": "same",
         "use_bias": False,
         "data_format": "channels_last",
         "name": name,
     }
-    if depthwise:
-        return keras.layers.DepthwiseConv2D(kernel_size, depthwise_initializer=_he_normal(), **common)
-    return Conv2D(filters, kernel_size, kernel_initializer=_he_normal(), **common)
+
+    def convolution(x):
+        how, x = padded(x, kernel_size, strides, padding, name)
+        if depthwise:
+            layer = keras.layers.DepthwiseConv2D(
+                kernel_size, padding=how, depthwise_initializer=_he_normal(), **common
+            )
+        else:
+            layer = Conv2D(filters, kernel_size, padding=how, kernel_initializer=_he_normal(), **common)
+        return layer(x)
+
+    return convolution
+
+
+def padded(x, kernel_size, strides, padding, name):
+    """What a layer's argument `padding` is to be, and its input, which is padded already for `"torch"`.
+
+    Without strides the two ways are the same.
+    """
+    if padding == "same" or strides == 1:
+        return "same", x
+    return "valid", keras.layers.ZeroPadding2D(
+        kernel_size // 2, data_format="channels_last", name=f"{name}_pad"
+    )(x)
 
 
 def _he_normal():

@@ -7,6 +7,7 @@ import keras
 from sb_keras.attention import Attention
 from sb_keras.layers.batch_norm import BatchNormalization
 from sb_keras.models.convolutions import static_conv
+from sb_keras.models.pretrained import initial_attention, load
 from sb_keras.models.stages import (
     Stage,
     as_model,
@@ -43,6 +44,8 @@ def MnasNet(
     classes=1000,
     classifier_activation="softmax",
     dropout=0.2,
+    weights=None,
+    padding="same",
     name=None,
 ):
     """MnasNet (Tan et al., 2019) with the attention of the paper's Table 3.
@@ -60,6 +63,11 @@ def MnasNet(
         classes: Number of classes.
         classifier_activation: Activation of the classifier; None for logits.
         dropout: Dropout rate before the classifier.
+        weights: What the network begins with: None for random weights, or a path: a weight file of
+            torchvision (`.pth`, `.safetensors`; with `padding="torch"`), a `.keras` file or run directory of
+            this package. Weights of a static network go into the trunk of one with attention, where `"sb"`
+            then begins with λ = 0. A classifier of another number of classes begins anew.
+        padding: `"same"`, or `"torch"` for PyTorch's: the same number of zeros on both sides.
         name: Name of the model.
 
     Returns:
@@ -75,9 +83,10 @@ def MnasNet(
     model = sb_keras.MnasNet(width_multiplier=0.5, attention="sb")
     ```
     """
-    attention = Attention.of(attention)
-    inputs = image_input(input_shape, width_multiplier)
-    x = conv_norm_relu(inputs, make_divisible(32 * width_multiplier), 3, 2, name="stem", max_value=None)
+    attention = initial_attention(attention, weights)
+    inputs = image_input(input_shape, width_multiplier, padding)
+    stem = make_divisible(32 * width_multiplier)
+    x = conv_norm_relu(inputs, stem, 3, 2, name="stem", max_value=None, padding=padding)
     x = static_conv(x.shape[-1], 3, depthwise=True, name="block1_depthwise")(x)
     x = BatchNormalization(name="block1_depthwise_bn")(x)
     x = keras.layers.ReLU(name="block1_depthwise_relu")(x)
@@ -87,7 +96,8 @@ def MnasNet(
         dataclasses.replace(stage, filters=make_divisible(stage.filters * width_multiplier))
         for stage in STAGES
     ]
-    x = inverted_residuals(x, stages, attention, first_block=2, max_value=None)
+    x = inverted_residuals(x, stages, attention, first_block=2, max_value=None, padding=padding)
     x = conv_norm_relu(x, 1280, 1, 1, name="head", max_value=None)
     name = name or f"mnasnet_{attention.kind}"
-    return as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
+    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
+    return load(model, weights, width_multiplier, "mnasnet")

@@ -3,6 +3,7 @@
 import dataclasses
 
 from sb_keras.attention import Attention
+from sb_keras.models.pretrained import initial_attention, load
 from sb_keras.models.stages import (
     Stage,
     as_model,
@@ -53,12 +54,14 @@ def MobileNetV2(
     classes=1000,
     classifier_activation="softmax",
     dropout=0.2,
+    weights=None,
+    padding="same",
     name=None,
 ):
     """MobileNetV2 (Sandler et al., 2018) with the attention of the paper's Tables 1 and 2.
 
-    The parameters are torchvision's `mobilenet_v2`, to the digit. Padding is `"same"`, where PyTorch
-    pads evenly on both sides.
+    The parameters are torchvision's `mobilenet_v2`, to the digit. Padding is `"same"` unless asked for
+    otherwise, where PyTorch pads evenly on both sides.
 
     Args:
         input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
@@ -70,6 +73,13 @@ def MobileNetV2(
         classes: Number of classes.
         classifier_activation: Activation of the classifier; None for logits.
         dropout: Dropout rate before the classifier.
+        weights: What the network begins with: None for random weights, `"imagenet"` for those of
+            `keras.applications` (widths of 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4), or a path: a weight file of
+            `keras.applications` (`.h5`) or torchvision (`.pth`, `.safetensors`; with `padding="torch"`), a
+            `.keras` file or run directory of this package. Weights of a static network go into the trunk of
+            one with attention, where `"sb"` then begins with λ = 0: the function is the static network's.
+            A classifier of another number of classes begins anew.
+        padding: `"same"`, or `"torch"` for PyTorch's: the same number of zeros on both sides.
         name: Name of the model.
 
     Returns:
@@ -85,14 +95,16 @@ def MobileNetV2(
     model = sb_keras.MobileNetV2(width_multiplier=0.35, attention="sb")
     ```
     """
-    attention = Attention.of(attention)
-    inputs = image_input(input_shape, width_multiplier)
-    x = conv_norm_relu(inputs, make_divisible(32 * width_multiplier), 3, 2, name="stem")
-    x = inverted_residuals(x, _scaled(STAGES, width_multiplier), attention)
+    attention = initial_attention(attention, weights)
+    inputs = image_input(input_shape, width_multiplier, padding)
+    stem = make_divisible(32 * width_multiplier)
+    x = conv_norm_relu(inputs, stem, 3, 2, name="stem", padding=padding)
+    x = inverted_residuals(x, _scaled(STAGES, width_multiplier), attention, padding=padding)
     head = make_divisible(HEAD_FILTERS * max(1.0, width_multiplier))
     x = conv_norm_relu(x, head, 1, 1, name="head")
     name = name or f"mobilenet_v2_{attention.kind}"
-    return as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
+    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
+    return load(model, weights, width_multiplier)
 
 
 def CifarMobileNetV2(
@@ -103,6 +115,7 @@ def CifarMobileNetV2(
     classes=10,
     classifier_activation="softmax",
     dropout=0.0,
+    weights=None,
     name=None,
 ):
     """MobileNetV2 for small images, as in the paper's CIFAR-10 experiments (Tables 5 to 10).
@@ -121,6 +134,9 @@ def CifarMobileNetV2(
         classes: Number of classes.
         classifier_activation: Activation of the classifier; None for logits.
         dropout: Dropout rate before the classifier; the paper has none.
+        weights: What the network begins with: None for random weights, or the path of a `.keras` file or run
+            directory of this package. Weights of a static network go into the trunk of one with attention,
+            where `"sb"` then begins with λ = 0. A classifier of another number of classes begins anew.
         name: Name of the model.
 
     Returns:
@@ -135,11 +151,12 @@ def CifarMobileNetV2(
     model = sb_keras.CifarMobileNetV2(width_multiplier=0.35, attention="sb")
     ```
     """
-    attention = Attention.of(attention)
+    attention = initial_attention(attention, weights)
     inputs = image_input(input_shape, width_multiplier)
     x = conv_norm_relu(inputs, 16, 3, 1, name="stem")
     stages = _scaled(CIFAR_STAGES, width_multiplier)
     x = inverted_residuals(x, stages, attention, always_expand=True, project_shortcut=True)
     x = conv_norm_relu(x, HEAD_FILTERS, 1, 1, name="head")
     name = name or f"cifar_mobilenet_v2_{attention.kind}"
-    return as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
+    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
+    return load(model, weights, width_multiplier, "cifar_mobilenet_v2")

@@ -4,7 +4,8 @@ import keras
 
 from sb_keras.attention import Attention
 from sb_keras.layers.channel_shuffle import ChannelShuffle
-from sb_keras.models.convolutions import block_attention, conv_norm
+from sb_keras.models.convolutions import block_attention, conv_norm, padded
+from sb_keras.models.pretrained import initial_attention, load
 from sb_keras.models.stages import as_model, conv_norm_relu, image_input
 
 # Ma et al., 2018, Table 5: width -> channels of stages 2 to 4 and of the head.
@@ -34,6 +35,8 @@ def ShuffleNetV2(
     classes=1000,
     classifier_activation="softmax",
     dropout=0.0,
+    weights=None,
+    padding="same",
     name=None,
 ):
     """ShuffleNetV2 (Ma et al., 2018) with the attention of the paper's Table 3.
@@ -52,6 +55,11 @@ def ShuffleNetV2(
         classes: Number of classes.
         classifier_activation: Activation of the classifier; None for logits.
         dropout: Dropout rate before the classifier; the published network has none.
+        weights: What the network begins with: None for random weights, or a path: a weight file of
+            torchvision (`.pth`, `.safetensors`; with `padding="torch"`), a `.keras` file or run directory of
+            this package. Weights of a static network go into the trunk of one with attention, where `"sb"`
+            then begins with λ = 0. A classifier of another number of classes begins anew.
+        padding: `"same"`, or `"torch"` for PyTorch's: the same number of zeros on both sides.
         name: Name of the model.
 
     Returns:
@@ -67,17 +75,20 @@ def ShuffleNetV2(
     model = sb_keras.ShuffleNetV2(width_multiplier=0.5, attention="sb")
     ```
     """
-    attention = Attention.of(attention)
-    inputs = image_input(input_shape, width_multiplier)
+    attention = initial_attention(attention, weights)
+    inputs = image_input(input_shape, width_multiplier, padding)
     *stage_filters, head = CHANNELS.get(width_multiplier) or _scaled(width_multiplier)
-    x = conv_norm_relu(inputs, 24, 3, 2, name="stem", max_value=None)
-    x = keras.layers.MaxPooling2D(3, 2, padding="same", data_format="channels_last", name="stem_pool")(x)
+    x = conv_norm_relu(inputs, 24, 3, 2, name="stem", max_value=None, padding=padding)
+    # PyTorch pads with minus infinity, which is zero behind a ReLU.
+    pool, x = padded(x, 3, 2, padding, "stem_pool")
+    x = keras.layers.MaxPooling2D(3, 2, padding=pool, data_format="channels_last", name="stem_pool")(x)
     for stage, (filters, repeats) in enumerate(zip(stage_filters, REPEATS, strict=True), 2):
         for unit in range(1, repeats + 1):
-            x = _unit(x, filters, 2 if unit == 1 else 1, attention, f"stage{stage}_unit{unit}")
+            x = _unit(x, filters, 2 if unit == 1 else 1, attention, f"stage{stage}_unit{unit}", padding)
     x = conv_norm_relu(x, head, 1, 1, name="head", max_value=None)
     name = name or f"shufflenet_v2_{attention.kind}"
-    return as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
+    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
+    return load(model, weights, width_multiplier, "shufflenet_v2")
 
 
 def _scaled(width_multiplier):
@@ -87,7 +98,7 @@ def _scaled(width_multiplier):
     return *even, round(head * max(1.0, width_multiplier))
 
 
-def _unit(x, filters, strides, attention, name):
+def _unit(x, filters, strides, attention, name, padding):
     half = filters // 2
     if strides == 1:
         shortcut, x = keras.ops.split(x, 2, axis=-1)
@@ -99,12 +110,21 @@ def _unit(x, filters, strides, attention, name):
             kernel_size=3,
             strides=strides,
             name=f"{name}_shortcut_depthwise",
+            padding=padding,
         )(x)
         shortcut = conv_norm(attention, "project", half, name=f"{name}_shortcut_project")(shortcut)
         shortcut = keras.layers.ReLU(name=f"{name}_shortcut_relu")(shortcut)
     x = conv_norm(attention, "expand", half, name=f"{name}_expand")(x)
     x = keras.layers.ReLU(name=f"{name}_expand_relu")(x)
-    x = conv_norm(attention, "depthwise", half, kernel_size=3, strides=strides, name=f"{name}_depthwise")(x)
+    x = conv_norm(
+        attention,
+        "depthwise",
+        half,
+        kernel_size=3,
+        strides=strides,
+        name=f"{name}_depthwise",
+        padding=padding,
+    )(x)
     x = conv_norm(attention, "project", half, name=f"{name}_project")(x)
     x = keras.layers.ReLU(name=f"{name}_project_relu")(x)
     x = block_attention(attention, half, name=name)(x)

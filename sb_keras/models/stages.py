@@ -5,7 +5,7 @@ import numbers
 
 import keras
 
-from sb_keras.arguments import check_positive, check_positive_integer, check_rate
+from sb_keras.arguments import check_choice, check_positive, check_positive_integer, check_rate
 from sb_keras.layers.batch_norm import BatchNormalization
 from sb_keras.models.convolutions import block_attention, conv_norm, static_conv
 
@@ -29,9 +29,9 @@ def make_divisible(value, divisor=8):
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def conv_norm_relu(x, filters, kernel_size, strides, name, max_value: float | None = 6.0):
+def conv_norm_relu(x, filters, kernel_size, strides, name, max_value: float | None = 6.0, padding="same"):
     """A convolution without attention, batch normalization and ReLU6 (or ReLU)."""
-    x = static_conv(filters, kernel_size, strides, name=name)(x)
+    x = static_conv(filters, kernel_size, strides, name=name, padding=padding)(x)
     x = BatchNormalization(name=f"{name}_bn")(x)
     return keras.layers.ReLU(max_value, name=f"{name}_relu")(x)
 
@@ -45,6 +45,7 @@ def inverted_residuals(
     always_expand=False,
     project_shortcut=False,
     max_value: float | None = 6.0,
+    padding="same",
 ):
     """Stacks the blocks of `stages` (MobileNetV2's and MnasNet's one block function).
 
@@ -57,6 +58,7 @@ def inverted_residuals(
         project_shortcut: Whether a block that keeps the resolution and changes the number of channels
             has a shortcut, through a 1×1 convolution.
         max_value: ReLU's upper bound; None for none.
+        padding: `"same"` or `"torch"`.
 
     Returns:
         The last block's output tensor.
@@ -72,12 +74,13 @@ def inverted_residuals(
                 project_shortcut,
                 max_value,
                 f"block{block}",
+                padding,
             )
             block += 1
     return x
 
 
-def _inverted_residual(x, stage, attention, always_expand, project_shortcut, max_value, name):
+def _inverted_residual(x, stage, attention, always_expand, project_shortcut, max_value, name, padding):
     shortcut, channels = x, x.shape[-1]
     expanded = round(stage.expand_ratio * channels)
     if stage.expand_ratio != 1 or always_expand:
@@ -91,6 +94,7 @@ def _inverted_residual(x, stage, attention, always_expand, project_shortcut, max
         strides=stage.strides,
         hidden_units=expanded // 6,  # paper, section 5.1
         name=f"{name}_depthwise",
+        padding=padding,
     )(x)
     x = keras.layers.ReLU(max_value, name=f"{name}_depthwise_relu")(x)
     x = conv_norm(attention, "project", stage.filters, name=f"{name}_project")(x)
@@ -106,9 +110,10 @@ def _inverted_residual(x, stage, attention, always_expand, project_shortcut, max
     return keras.layers.Add(name=f"{name}_add")([x, shortcut])
 
 
-def image_input(input_shape, width_multiplier):
+def image_input(input_shape, width_multiplier, padding="same"):
     """Checks a builder's arguments and makes its input."""
     check_positive("width_multiplier", width_multiplier)
+    check_choice("padding", padding, ("same", "torch"))
     if not _is_image_shape(input_shape):
         raise ValueError(
             "`input_shape` must be (height, width, channels), with a height and width of at least "
