@@ -1,5 +1,7 @@
 """The graph of a functional model, and all that is used of Keras's private names, for want of public ones."""
 
+import itertools
+
 import keras
 
 
@@ -56,6 +58,27 @@ def node_of(tensor):
     """The call that made a symbolic tensor: a Keras node, as `nodes` lists them."""
     operation, index, _ = tensor._keras_history
     return operation._inbound_nodes[index]
+
+
+def tensor_names(structure):
+    """A name for each of a model's inputs or outputs, in their order, no two of them equal.
+
+    Keys of dictionaries are the names; what has none is named after the layer that makes it, as Keras
+    does. A name that comes again, as that of a layer with two outputs does, gets a number: `head`, `head_1`.
+
+    Args:
+        structure: The `input` or `output` of a functional model: a symbolic tensor, or a structure of them.
+    """
+    names = []
+    for path, tensor in keras.tree.flatten_with_path(structure):
+        keyed = any(isinstance(part, str) for part in path)
+        names.append("_".join(map(str, path)) if keyed else operation_of(tensor).name)
+    unique = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in itertools.count(1))
+        free = (each for each in numbered if each not in names and each not in unique)
+        unique.append(next(free) if name in unique else name)
+    return unique
 
 
 def inner_layers(model):

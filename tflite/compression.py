@@ -13,7 +13,7 @@ import tensorflow as tf
 import sb_keras
 from recipes.errors import UserError
 from recipes.recipe import Compression
-from sb_keras.graph import inner_layers, operation_of
+from sb_keras.graph import as_functional, inner_layers, operation_of, tensor_names
 from sb_keras.layers import DynamicConv
 from sb_keras.tf_keras_bridge import to_tf_keras
 from tflite.tfmot import tf_keras, tfmot
@@ -125,8 +125,9 @@ def quantization_aware(
     batches, steps = _prepared(batches, compression)
     emulating = emulate_integers(folded, batches, input_range)
     _fit(emulating, teacher, batches, steps, compression.learning_rate, progress)
-    names = output_names or [operation_of(tensor).name for tensor in model.outputs]
-    return to_integers(emulating, model.inputs[0].name, names)
+    functional = as_functional(model)
+    (input_name,) = tensor_names(functional.input)
+    return to_integers(emulating, input_name, output_names or tensor_names(functional.output))
 
 
 METHODS = {"prune": prune, "cluster": cluster}

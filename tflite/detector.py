@@ -8,13 +8,14 @@ already, and works in floats: logits and offsets keep scales of their own until 
 
 import itertools
 
+import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
 from sb_keras.detection import ssdlite_anchors
 from sb_keras.detection.boxes import VARIANCES
-from sb_keras.graph import operation_of
+from sb_keras.graph import as_functional, tensor_names
 from tflite.interpreter import quantized
 from tflite.metadata import DETECTION_OUTPUTS
 
@@ -34,8 +35,17 @@ OPTIONS = {  # those of `sb_keras.detection.detect`
 
 
 def is_detector(model):
-    """Whether a Keras model has the outputs of `sb_keras.SSDLite`."""
-    return {operation_of(tensor).name for tensor in model.outputs} == {"classes", "boxes"}
+    """Whether a Keras model has the outputs of `sb_keras.SSDLite`, with its anchors."""
+    outputs = as_functional(model).output
+    shapes = {
+        name: tuple(tensor.shape[1:])
+        for name, tensor in zip(tensor_names(outputs), keras.tree.flatten(outputs), strict=True)
+    }
+    anchors = len(ssdlite_anchors())
+    match shapes:
+        case {"classes": (logits, _), "boxes": (offsets, 4)} if len(shapes) == 2:
+            return logits == offsets == anchors
+    return False
 
 
 def add_detection(model):

@@ -1,5 +1,7 @@
 """From a Keras model to the bytes of a .tflite file: folding, normalization, quantization, metadata."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,7 +9,7 @@ import tensorflow as tf
 import sb_keras
 from recipes.data import to_pixels
 from recipes.tasks import TASKS
-from sb_keras.graph import as_functional, inner_layers, operation_of
+from sb_keras.graph import as_functional, inner_layers, operation_of, tensor_names
 from sb_keras.layers import DynamicConv
 from sb_keras.layers.affine import call_with
 from tflite import model_file
@@ -23,8 +25,10 @@ CALIBRATION_IMAGES = 500
 def convert(model, quantize="float32", calibration=None, labels=None, normalization=None):
     """Converts a network to a TFLite model that gives the same answers.
 
-    The network is folded first (`sb_keras.fold`). The result takes one image, has a signature
-    `serving_default` whose input and output bear the names of the model's, and needs no Flex operators.
+    The network is folded first (`sb_keras.fold`). The result takes one image, needs no Flex operators, and
+    has the model's outputs in the model's order. In its signature, `serving_default`, input and outputs bear
+    the names of the model's: of layers or, of a dictionary, its keys; of a layer's two outputs `head` the
+    second one is `head_1`.
     That of an `SSDLite` gives boxes, classes, scores and their number; see `tflite.detector`.
 
     Args:
@@ -93,19 +97,21 @@ def build(model, quantize="float32", images=None, normalization=None, metadata=N
     if integers:
         check_fixed_kernels(folded)
     # Folding may take away the layer that an output is named after.
-    names = [operation_of(tensor).name for tensor in model.outputs]
+    names = tensor_names(as_functional(model).output)
     input_range = None
     if normalization is not None:
         folded, input_range = normalizing(folded, *normalization), (0.0, 255.0)
     if quantize == "qat-int8":
         from tflite.compression import quantization_aware  # tf_keras and TFMOT take seconds to import
 
-        content = quantization_aware(folded, images, input_range=input_range, **(fine_tuning or {}))
+        settings = {"input_range": input_range, "output_names": names, **(fine_tuning or {})}
+        content = quantization_aware(folded, images, **settings)
     else:
         content = converter(folded, names).convert()
         if quantize != "float32":
             content = quantize_file(content, quantize, images, input_range)
     edits = [
+        *([functools.partial(model_file.order_outputs, names=names)] if len(names) > 1 else []),
         *([add_detection] if detector else []),
         *([make_unsigned] if integers and normalization is not None else []),
     ]
@@ -151,13 +157,14 @@ def normalizing(model, mean, std):
     def call(operation, *args, **kwargs):
         return operation(*keras.tree.map_structure(behind, args), **kwargs)
 
-    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+    network = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+    return keras.Model(network.input, keras.tree.map_structure(behind, network.output), name=model.name)
 
 
 def converter(model, output_names):
     """TensorFlow's converter for a network, folded or not, whose outputs are to bear these names."""
-    (source,) = model.inputs
-    image = tf.TensorSpec((1, *source.shape[1:]), tf.float32, name=source.name)
+    (source,), (name,) = model.inputs, tensor_names(model.input)
+    image = tf.TensorSpec((1, *source.shape[1:]), tf.float32, name=name)
 
     @tf.function(input_signature=[image], autograph=False)
     def serve(image):

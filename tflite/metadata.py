@@ -87,8 +87,8 @@ def add_metadata(content, metadata):
 
     Args:
         content: The bytes of a .tflite model without metadata, with one image as input.
-        metadata: A `Metadata`. The labels go to the output that has as many values, or to a detector's
-            classes.
+        metadata: A `Metadata`. The labels go to the first output that has as many values, or to a
+            detector's classes.
 
     Returns:
         The bytes of the model with metadata.
@@ -182,7 +182,8 @@ def _describe(metadata, outputs):
     if [tensor.name.decode() for tensor in outputs] == list(DETECTION_OUTPUTS):
         described = _detection({**labels, "type": _TENSOR_VALUE_LABELS}, metadata.labels)
     else:
-        described = {"output_tensor_metadata": [_output(each, labels, metadata.labels) for each in outputs]}
+        fitting = [each for each in outputs if each.shape[-1] == len(metadata.labels or ())]
+        described = {"output_tensor_metadata": [_output(each, labels, fitting[:1]) for each in outputs]}
     return {
         "name": metadata.name,
         "description": metadata.description,
@@ -195,8 +196,8 @@ def _describe(metadata, outputs):
     }
 
 
-def _output(tensor, file, labels):
-    if labels is not None and tensor.shape[-1] == len(labels):
+def _output(tensor, file, labelled):
+    if any(tensor is each for each in labelled):
         return {"name": "probability", "associated_files": [file]}
     return {"name": tensor.name.decode()}  # MediaPipe reads the name of every output, and expects one
 

@@ -24,6 +24,17 @@ def read(content):
     return model
 
 
+def order_outputs(model, names):
+    """Puts the outputs of a `ModelT` into the order of these names, which its one signature has.
+
+    A converter that is given a dictionary sorts it.
+    """
+    (graph,), (signature,) = model.subgraphs, model.signatureDefs
+    outputs = {entry.name.decode(): entry for entry in signature.outputs}
+    signature.outputs = [outputs[name] for name in names]
+    graph.outputs = np.array([entry.tensorIndex for entry in signature.outputs], "int32")
+
+
 def edited(content, *edits):
     """The bytes of a file after some functions changed its `ModelT`, which is read and written once."""
     model = read(content)

@@ -1,0 +1,160 @@
+"""Every output of a model is in its file, once, in the model's order, under a name of its own."""
+
+import importlib.util
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from sb_keras.detection import ssdlite_anchors
+from sb_keras.graph import tensor_names
+from tflite.convert import convert
+from tflite.detector import is_detector
+from tflite.interpreter import dequantized, quantized
+from tflite.metadata import read_metadata
+
+pytestmark = pytest.mark.long
+
+layers = keras.layers
+
+
+def image():
+    return keras.Input((8, 8, 3), name="image")
+
+
+def conv(filters=4, **arguments):
+    return layers.Conv2D(filters, 1, **arguments)
+
+
+def shared_head():
+    head, x = conv(name="head"), image()
+    return keras.Model(x, [head(x), head(layers.MaxPooling2D()(x))])
+
+
+def parts():
+    x = image()
+    first, second = keras.ops.split(conv()(x), [1], axis=-1)
+    return keras.Model(x, [second, first])
+
+
+def inner_model():
+    x, y = image(), image()
+    inner = keras.Model(x, [conv(2)(x), conv(3)(x)], name="inner")
+    return keras.Model(y, inner(y))
+
+
+def named():
+    """The keys are not the layers' names, which would sort differently."""
+    x = image()
+    return keras.Model(x, {"zeta": conv(2, name="a")(x), "alpha": conv(3, name="z")(x)})
+
+
+def structure():
+    x = image()
+    return keras.Model(x, {"maps": [conv(2)(x), conv(3)(x)], "classes": conv(5)(x)})
+
+
+def the_same_twice():
+    x = image()
+    y = conv(name="conv")(x)
+    return keras.Model(x, [y, y])
+
+
+def number_that_is_taken():
+    x = image()
+    head = conv(name="head")
+    return keras.Model(x, [head(x), head(layers.MaxPooling2D()(x)), conv(2, name="head_1")(x)])
+
+
+def input_too():
+    x = image()
+    return keras.Model(x, [conv(name="conv")(x), x])
+
+
+MODELS = {
+    shared_head: ["head", "head_1"],
+    parts: ["split", "split_1"],
+    inner_model: ["inner", "inner_1"],
+    named: ["alpha", "zeta"],  # Keras itself sorts a dictionary
+    structure: ["classes", "maps_0", "maps_1"],
+    the_same_twice: ["conv", "conv_1"],
+    number_that_is_taken: ["head", "head_2", "head_1"],
+    input_too: ["conv", "image"],
+}
+# Two multiplications and a sum, each rounded to 6e-8; eight bits are 2⁻⁹ in weights and activations.
+TOLERANCE = {"float32": 1e-6, "int8": 0.03, "qat-int8": 0.03}
+
+
+@pytest.fixture
+def images(rng):
+    return rng.normal(size=(16, 8, 8, 3)).astype("float32")
+
+
+def assert_outputs(content, model, names, images, tolerance):
+    """By position and by name the file's outputs are the model's."""
+    runner = Interpreter(model_content=content).get_signature_runner("serving_default")
+    ((name, source),) = runner.get_input_details().items()
+    assert name == tensor_names(model.input)[0]
+    assert sorted(runner.get_output_details()) == sorted(names)
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    targets = interpreter.get_output_details()
+    expected = keras.tree.flatten(model(images[:1]))
+    assert len(targets) == len(expected) == len(names)
+    by_name = runner(**{name: quantized(images[:1], source)})
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], quantized(images[:1], source))
+    interpreter.invoke()
+    for target, name, value in zip(targets, names, expected, strict=True):
+        actual = interpreter.get_tensor(target["index"])
+        np.testing.assert_array_equal(by_name[name], actual)
+        np.testing.assert_allclose(dequantized(actual, target), value, atol=tolerance * np.abs(value).max())
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_every_output_is_there(make, images):
+    model = make()
+    assert tensor_names(model.output) == MODELS[make]
+    assert_outputs(convert(model), model, MODELS[make], images, TOLERANCE["float32"])
+
+
+@pytest.mark.parametrize("quantization", ["int8", "qat-int8"])
+def test_outputs_of_integers(quantization, images):
+    if quantization == "qat-int8" and not importlib.util.find_spec("tensorflow_model_optimization"):
+        pytest.skip("tensorflow-model-optimization is not installed")
+    x = image()
+    norm = layers.BatchNormalization(name="folded_away")(conv(5, name="conv")(x))
+    model = keras.Model(x, [norm, conv(2, name="a")(layers.ReLU()(norm))])
+    content = convert(model, quantization, images)
+    assert_outputs(content, model, ["folded_away", "a"], images, TOLERANCE[quantization])
+
+
+def test_an_output_that_is_the_input_is_normalized_too(images):
+    x = image()
+    content = convert(keras.Model(x, [conv(name="conv")(x), x]), normalization=((0.5,) * 3, (0.25,) * 3))
+    runner = Interpreter(model_content=content).get_signature_runner()
+    pixels = np.full((1, 8, 8, 3), 255, "float32")
+    np.testing.assert_allclose(runner(image=pixels)["image"], 2.0, rtol=1e-6)  # (1 − 0.5) / 0.25
+
+
+def test_labels_belong_to_one_output(tmp_path):
+    """MediaPipe takes each output with class names for a head of its own."""
+    x = image()
+    y = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(x, [layers.Dense(2, name="scores")(y), layers.Dense(2, name="embedding")(y)])
+    path = tmp_path / "model.tflite"
+    path.write_bytes(convert(model, labels=["cat", "dog"]))
+    assert read_metadata(path).labels == ("cat", "dog")
+    assert path.read_bytes().count(b"labels.txt\0") == 1  # in the metadata; the zip's names end in none
+
+
+def test_a_users_classes_and_boxes_are_no_ssdlite():
+    x = image()
+    y = layers.Flatten()(x)
+    mine = keras.Model(x, {"classes": layers.Dense(3)(y), "boxes": layers.Dense(4)(y)})
+    assert not is_detector(mine)
+    runner = Interpreter(model_content=convert(mine)).get_signature_runner()
+    assert set(runner.get_output_details()) == {"boxes", "classes"}
+    anchors = len(ssdlite_anchors())
+    y = layers.Reshape((anchors, 1))(layers.Dense(anchors)(y))
+    assert is_detector(keras.Model(x, {"classes": layers.Dense(3)(y), "boxes": layers.Dense(4)(y)}))
