@@ -8,12 +8,16 @@ and the bias. Behind Shift-and-Balance it goes through the sum, into both branch
 where T′ is the trunk's convolution with the map folded in. Inside the attention branch both normalizations
 go into the fully connected layers. Squeeze-and-Excite multiplies, so that the shift cannot pass: there, as
 behind anything else, the normalization becomes a 1×1 depthwise convolution with a bias, which
-converters fuse with the activation.
+converters fuse with the activation. In front of a dense layer, as in the usual heads of transfer learning,
+it goes into that one: W (γ (x − μ) / σ + β) + b = (W γ/σ) x + W (β − γ μ/σ) + b.
 """
 
-import keras
+import inspect
 
-from sb_keras.graph import as_functional, node_of, nodes, operation_of
+import keras
+import numpy as np
+
+from sb_keras.graph import as_functional, inner_layers, new_lambda, node_of, nodes, operation_of
 from sb_keras.layers.affine import Affine, to_numpy
 from sb_keras.layers.conv import Conv2D
 from sb_keras.layers.dynamic_conv import DynamicConv
@@ -29,7 +33,7 @@ _LINEAR = (
     keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
 )
-_TRAINING_ONLY = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
+_UNKNOWN_SIZE = 32  # stands for it where a layer is tried
 
 
 def fold(model):
@@ -37,6 +41,8 @@ def fold(model):
 
     Layers keep their names, so that feature maps are found by the same names as before; a folded
     normalization is gone, and an attention layer becomes a few layers whose names begin with its own.
+    Dropout, Keras's random augmentation, and whatever else changes nothing at inference, are gone too, and
+    low-rank parts (`enable_lora`) are added to their kernels.
     Dynamic convolutions have no stock equivalent: they stay, with the normalizations folded into their
     kernels and routing. `ChannelShuffle` stays where the image size is unknown. The result is in float32,
     whatever the policy of `model`, shares nothing with it, and is meant for inference.
@@ -49,8 +55,8 @@ def fold(model):
         A functional `keras.Model` with the inputs and outputs of `model`.
 
     Raises:
-        ValueError: If the model is not functional, or has a batch normalization that no stock layer
-            can replace; the message names the layer.
+        ValueError: If the model is not functional, has layers that `quantize` made integers of, or has a
+            batch normalization that no stock layer can replace; the message names the layer.
 
     Example:
 
@@ -60,28 +66,37 @@ def fold(model):
     ```
     """
     model = as_functional(model)
+    _check_not_quantized(model)
     calls = [node.operation for node in nodes(model)]
-    absorbed = _absorbed(model)
-    gone = {norm for norm, _ in absorbed.values()}
+    idle = {layer for layer in calls if all(map(_is_idle, (n for n in nodes(model) if n.operation is layer)))}
+    absorbed, followed = _absorbed(model, idle)
+    gone = idle | {norm for norm, _ in (*absorbed.values(), *followed.values())}
     copies = {}  # what is called again has the same weights again
 
     def call(layer, *args, **kwargs):
-        if layer in gone or isinstance(layer, _TRAINING_ONLY):
+        if layer in gone:
             return args[0]
         if not isinstance(layer, keras.layers.Layer):
             return layer(*args, **kwargs)
         if isinstance(layer, keras.layers.BatchNormalization):
-            kwargs = {}  # Keras notes down `mask`, which no convolution takes
+            if layer not in copies:
+                copies[layer] = _as_convolution(layer, args[0].shape)
+            (x,) = args
+            for step in copies[layer]:
+                x = step(x)
+            return x
+        if _trains_by_default(layer):
+            kwargs["training"] = False
         if layer in copies:
             return copies[layer](*args, **kwargs)
-        _, affine = absorbed.get(layer, (None, None))
+        (_, affine), (_, preceding) = (maps.get(layer, (None, None)) for maps in (absorbed, followed))
         if hasattr(layer, "fold"):
             if calls.count(layer) == 1:
                 return layer.fold(*args, affine=affine)
             inputs = keras.tree.map_structure(lambda x: keras.Input((None, None, x.shape[-1])), args[0])
             copies[layer] = keras.Model(inputs, layer.fold(inputs), name=layer.name)
             return copies[layer](*args)
-        copies[layer], weights = _copy(layer, affine)
+        copies[layer], weights = _copy(layer, affine, preceding)
         outputs = copies[layer](*args, **kwargs)
         copies[layer].set_weights(weights)
         if isinstance(layer, keras.layers.Normalization):
@@ -91,8 +106,12 @@ def fold(model):
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
-def _absorbed(model):
-    """For every layer that a batch normalization goes into: the latter and its map."""
+def _absorbed(model, idle):
+    """For every layer that a batch normalization goes into: the latter and its map.
+
+    Returns:
+        Two dictionaries: of normalizations behind the layer, and of those in front of it.
+    """
     graph = nodes(model)
     readers = {}
     for node in graph:
@@ -106,6 +125,8 @@ def _absorbed(model):
         layer = operation_of(tensor)
         if id(tensor) in outputs or len(readers[id(tensor)]) > 1 or calls.count(layer) > 1:
             return []
+        if layer in idle:
+            return absorbers(*node_of(tensor).input_tensors)
         if isinstance(layer, ShiftBalance):
             found = absorbers(node_of(tensor).input_tensors[0])
             return [*found, layer] if found else []
@@ -116,18 +137,75 @@ def _absorbed(model):
         )
         return [layer] if linear or isinstance(layer, DynamicConv) else []
 
-    absorbed = {}
+    def dense_behind(tensor):
+        """The dense layer that alone reads `tensor`; None if there is none."""
+        if id(tensor) in outputs or len(readers[id(tensor)]) != 1:
+            return None
+        ((reader,),) = [readers[id(tensor)]]
+        layer = reader.operation
+        if layer in idle and calls.count(layer) == 1:
+            return dense_behind(*reader.outputs)
+        return layer if type(layer) is keras.layers.Dense and calls.count(layer) == 1 else None
+
+    absorbed, followed = {}, {}
     for node in graph:
         norm = node.operation
         if isinstance(norm, keras.layers.BatchNormalization):
             (tensor,) = node.input_tensors
+            _check_foldable(norm, node, calls.count(norm))
             found = absorbers(tensor) if calls.count(norm) == 1 else []
-            _check_foldable(norm, node, found)
             absorbed |= {layer: (norm, Affine.of(norm)) for layer in found}
-    return absorbed
+            behind = dense_behind(*node.outputs) if not found and calls.count(norm) == 1 else None
+            if behind is not None:
+                followed[behind] = norm, Affine.of(norm)
+    return absorbed, followed
 
 
-def _check_foldable(norm, node, absorbers):
+def _is_idle(node):
+    """Whether a call does nothing but in training, as Dropout and RandomFlip do, or a user's own layer.
+
+    It is tried, on numbers of either sign and any size.
+    """
+    layer, arguments = node.operation, node.arguments
+    if (
+        not isinstance(layer, keras.layers.Layer)
+        or isinstance(layer, keras.Model | keras.layers.Lambda)
+        or layer.weights
+        or "training" not in inspect.signature(layer.call).parameters
+        or (arguments.kwargs.get("training") and not _trains_by_default(layer))  # Keras notes down a default
+        or not (len(arguments.args) == len(node.input_tensors) == 1)
+    ):
+        return False
+    (tensor,) = node.input_tensors
+    if arguments.args[0] is not tensor:
+        return False
+    shape = [_UNKNOWN_SIZE if size is None else size for size in (2, *tensor.shape[1:])]
+    inputs = (100 * np.random.default_rng(0).normal(size=shape)).astype(tensor.dtype)
+    outputs = type(layer).from_config({**layer.get_config(), "dtype": "float32"})(inputs, training=False)
+    return (
+        isinstance(outputs, type(keras.ops.convert_to_tensor(inputs)))
+        and keras.backend.standardize_dtype(outputs.dtype) == tensor.dtype
+        and np.array_equal(keras.ops.convert_to_numpy(outputs), inputs)
+    )
+
+
+def _trains_by_default(layer):
+    """Whether a layer that is not told the mode behaves as in training, as Keras's augmentation does."""
+    parameter = inspect.signature(layer.call).parameters.get("training")
+    return parameter is not None and parameter.default is True
+
+
+def _check_not_quantized(model):
+    for layer in inner_layers(model):
+        if layer.quantization_mode is not None:
+            raise ValueError(
+                f"Cannot fold layer '{layer.name}': expected weights in floating point. Received: a layer "
+                f"quantized by `quantize({layer.quantization_mode!r})`; fold or convert the model as it was "
+                "before, `tflite.convert` makes 8-bit integers itself"
+            )
+
+
+def _check_foldable(norm, node, calls):
     (tensor,), kwargs = node.input_tensors, node.arguments.kwargs
     rank = len(tensor.shape)
     if norm.axis % rank != rank - 1 or norm.renorm or kwargs.get("training"):
@@ -136,29 +214,65 @@ def _check_foldable(norm, node, absorbers):
             f"renorm and not called with training=True. Received: axis={norm.axis}, renorm={norm.renorm}, "
             f"call arguments {kwargs}"
         )
-    if not absorbers and rank != 4:
+    if rank > 4 and (calls > 1 or tensor.shape[1:-1].count(None) > 1):
         raise ValueError(
-            f"Cannot fold layer '{norm.name}': expected it behind a linear convolution or dense layer, or "
-            f"on a feature map of rank 4. Received input shape: {tensor.shape}"
+            f"Cannot fold layer '{norm.name}': expected an input of rank 2 to 4, or one call and at most "
+            f"one size that is unknown. Received: shape {tensor.shape}, {calls} calls"
         )
 
 
-def _copy(layer, affine):
-    """A layer for `layer` and then `affine` (None for none), and its weights."""
+def _as_convolution(norm, shape):
+    """Layers that do what a normalization does: a 1×1 depthwise convolution with a bias, on a feature map."""
+    affine, channels, is_map = Affine.of(norm), shape[-1], len(shape) == 4
+    depthwise = keras.layers.DepthwiseConv2D(
+        1, data_format="channels_last", dtype="float32", name=norm.name if is_map else f"{norm.name}_scale"
+    )
+    depthwise.build((None, None, None, channels))
+    depthwise.set_weights([affine.scale.reshape(1, 1, -1, 1), affine.shift])
+    if is_map:
+        return [depthwise]
+    as_map = keras.layers.Reshape((-1, 1, channels), dtype="float32", name=f"{norm.name}_map")
+    inner = [-1 if size is None else size for size in shape[1:-1]]
+    return [as_map, depthwise, keras.layers.Reshape((*inner, channels), dtype="float32", name=norm.name)]
+
+
+def _copy(layer, after, before):
+    """A layer for the affine map `before`, `layer` and the map `after` (None for none), and its weights."""
     if isinstance(layer, keras.Model):
         folded = fold(layer)
         return folded, folded.get_weights()
-    if isinstance(layer, keras.layers.BatchNormalization):
-        affine = Affine.of(layer)
-        depthwise = keras.layers.DepthwiseConv2D(
-            1, data_format="channels_last", dtype="float32", name=layer.name
-        )
-        return depthwise, [affine.scale.reshape(1, 1, -1, 1), affine.shift]
-    config = {**layer.get_config(), "dtype": "float32"}
+    if isinstance(layer, keras.layers.Lambda):
+        return new_lambda(layer), []
+    config, weights = {**layer.get_config(), "dtype": "float32"}, _merged_weights(layer)
+    if getattr(layer, "lora_enabled", False):
+        config = {**config, "lora_rank": None, "lora_alpha": None}
     stock = keras.layers.Conv2D if type(layer) is Conv2D else type(layer)
-    if affine is None:
-        return stock.from_config(config), layer.get_weights()
-    # Output channels are the last axis, or, with a depthwise kernel, the last two.
-    kernel = to_numpy(layer.kernel)
-    folded, bias = affine.fold(kernel.reshape(-1, affine.scale.size), layer.bias)
-    return stock.from_config({**config, "use_bias": True}), [folded.reshape(kernel.shape), bias]
+    if before is None and after is None:
+        return stock.from_config(config), weights
+    kernel, bias = weights[0], weights[1] if layer.use_bias else None
+    if before is not None:
+        kernel, bias = before.fold_in_front(kernel, bias)
+    if after is not None:
+        # Output channels are the last axis, or, with a depthwise kernel, the last two.
+        folded, bias = after.fold(kernel.reshape(-1, after.scale.size), bias)
+        kernel = folded.reshape(kernel.shape)
+    return stock.from_config({**config, "use_bias": True}), [kernel, bias]
+
+
+def _merged_weights(layer):
+    """A layer's weights, with low-rank parts (LoRA) added: W + α/r A B."""
+    parts, low_rank = {}, set()
+    for each in (layer, *inner_layers(layer)):
+        if not getattr(each, "lora_enabled", False):
+            continue
+        own = {weight.name: weight for weight in each.weights}
+        (left,), (right,) = (
+            [w for name, w in own.items() if name.startswith("lora_") and name.endswith(end)]
+            for end in ("_a", "_b")
+        )
+        low_rank |= {id(left), id(right)}
+        product = each.lora_alpha / each.lora_rank * to_numpy(left) @ to_numpy(right)
+        parts[id(own[left.name.removeprefix("lora_").removesuffix("_a")])] = product
+    if not parts:
+        return layer.get_weights()
+    return [to_numpy(w) + parts.get(id(w), 0) for w in layer.weights if id(w) not in low_rank]

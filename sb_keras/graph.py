@@ -86,6 +86,13 @@ def inner_layers(model):
     return list(model._flatten_layers(include_self=False))
 
 
+def new_lambda(layer):
+    """A `Lambda` layer of the same live function, in float32; its configuration would hold the code only."""
+    return keras.layers.Lambda(
+        layer.function, layer._output_shape, layer.mask, layer.arguments, dtype="float32", name=layer.name
+    )
+
+
 def skip_symbolic_build(model):
     """Has `fit` take a model as built, for strategies under which Keras's own building fails."""
     model._maybe_symbolic_build = lambda *args, **kwargs: None

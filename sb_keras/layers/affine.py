@@ -31,6 +31,11 @@ class Affine:
         bias = 0.0 if bias is None else to_numpy(bias)
         return to_numpy(kernel) * self.scale, bias * self.scale + self.shift
 
+    def fold_in_front(self, kernel, bias):
+        """Kernel (inputs, outputs) and bias of the dense layer that this map precedes."""
+        bias = 0.0 if bias is None else to_numpy(bias)
+        return self.scale[:, None] * to_numpy(kernel), bias + self.shift @ to_numpy(kernel)
+
 
 def to_numpy(weight):
     """The values of a weight in double precision."""
