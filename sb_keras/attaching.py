@@ -215,7 +215,7 @@ def _dynamic(each, attention):
             dynamic.kernel.assign(
                 np.broadcast_to(kernel.reshape(dynamic.kernel.shape[1:]), dynamic.kernel.shape)
             )
-            if layer.use_bias:
+            if dynamic.bias is not None:
                 dynamic.bias.assign(bias[0])
         return outputs
 

@@ -6,7 +6,7 @@ from keras import ops
 from sb_keras.arguments import check_positive
 
 
-class _LayerRates:
+class _LayerRates(keras.optimizers.Optimizer):
     """Multiplies the learning rate of the layers that `learning_rate_multipliers` names."""
 
     def __init__(self, *args, learning_rate_multipliers=None, **kwargs):

@@ -8,7 +8,7 @@ import sb_keras
 from sb_keras.graph import inner_layers
 
 # Sums of some ten products in float32, on numbers up to some ten.
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+TOLERANCE = 1e-4
 
 
 def randomize(model, rng):
@@ -20,7 +20,7 @@ def randomize(model, rng):
 
 def assert_folds(model, x):
     folded = sb_keras.fold(model)
-    np.testing.assert_allclose(folded(x), model(x, training=False), **TOLERANCE)
+    np.testing.assert_allclose(folded(x), model(x, training=False), rtol=TOLERANCE, atol=TOLERANCE)
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in inner_layers(folded))
     return folded
 

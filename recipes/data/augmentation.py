@@ -104,7 +104,7 @@ def color_jitter(images, seed, strength):
     """
     images = tf.cast(images, tf.float32)
     seed = tf.cast(tf.stack(seed), tf.int64)
-    shape = (3, tf.shape(images)[0], 1, 1, 1)
+    shape = tf.stack([3, tf.shape(images)[0], 1, 1, 1])
     factors = tf.random.stateless_uniform(shape, seed, 1 - strength, 1 + strength)
     brightness, contrast, saturation = tf.unstack(factors)
     images = tf.clip_by_value(images * brightness, 0, 255)

@@ -185,7 +185,8 @@ def trained(request):
 
 def write_safetensors(tensors, path):
     """The format as its documentation describes it."""
-    header, data = {"__metadata__": {"format": "pt"}}, b""
+    header: dict = {"__metadata__": {"format": "pt"}}
+    data = b""
     for name, tensor in tensors.items():
         content = tensor.numpy().tobytes()
         dtype = {torch.float32: "F32", torch.int64: "I64"}[tensor.dtype]

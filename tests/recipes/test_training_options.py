@@ -180,6 +180,7 @@ def test_balanced_classes_weigh_the_same():
     assert class_weights(recipe, dataset) is None
     weights = class_weights(recipe.override(["class_weights=balanced"]), dataset)
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert weights is not None
     assert list(weights) == [0, 1, 2]
     assert list(weights.values()) == pytest.approx(expected.tolist())
 
