@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 
+from recipes.effects import check_effects
 from recipes.errors import UserError, check_in_range, check_one_of
 from recipes.fields import flat_items, from_values, replace
 from recipes.settings import BUILDERS, Compression, Data, Model, Optimizer
@@ -131,13 +132,17 @@ class Recipe:
         except (UserError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: {error}") from error
 
-    def override(self, assignments):
+    def override(self, assignments, idle=False):
         """Applies `key=value` strings, as `--set` takes them, for example `model.width_multiplier=0.5`.
 
         Of two with the same key, the last one counts; otherwise their order is of no effect.
 
+        Args:
+            assignments: The strings.
+            idle: Whether values may be set that have no effect beside the others, λ of a static network.
+
         Raises:
-            UserError: If a key is unknown, or a value is of a wrong type or out of range.
+            UserError: If a key is unknown or has no effect, or a value is of a wrong type or out of range.
         """
         texts = {}
         for assignment in assignments:
@@ -145,7 +150,10 @@ class Recipe:
             if not equals:
                 raise UserError(f"--set takes key=value. Received: {assignment!r}")
             texts[key] = text
-        return replace(self, texts)
+        changed = replace(self, texts)
+        if not idle:
+            check_effects(changed, texts, self)
+        return changed
 
     def differences(self, other):
         """The keys in which two recipes differ, each with both values."""

@@ -32,7 +32,8 @@ class Attention:
         kind: `"static"` (none), `"se-block"` (SE on each block's output), `"se"`, `"sb"`, `"dyconv"` or
             `"condconv"` (on convolutions).
         positions: The convolutions of each block that have it: `"expand"`, `"depthwise"`, `"project"`
-            (C1, C2 and C3 of the paper's Table 5). Of no effect for `"static"` and `"se-block"`.
+            (C1, C2 and C3 of the paper's Table 5), at least one. Of no effect for
+            `"static"` and `"se-block"`.
         placement: `"conv"` puts SB and SE between a convolution and its batch normalization, so that the
             pair replaces the convolution; `"norm"` puts them after the normalization. The paper does not
             say which.
@@ -45,7 +46,7 @@ class Attention:
         temperature: Softmax temperature of DyConv.
 
     Raises:
-        ValueError: If a field is unknown or out of range.
+        ValueError: If a field is unknown, empty or out of range.
 
     Example:
 
@@ -68,7 +69,8 @@ class Attention:
     def __post_init__(self):
         check_choice("kind", self.kind, KINDS)
         positions = self.positions
-        if not (isinstance(positions, (list, tuple)) and all(p in POSITIONS for p in positions)):
+        names = isinstance(positions, (list, tuple)) and all(p in POSITIONS for p in positions)
+        if not (names and len(positions)):  # nowhere is what kind="static" says
             raise ValueError(
                 f"`positions` must be a tuple of names out of {POSITIONS}. Received: positions={positions!r}"
             )

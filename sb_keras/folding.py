@@ -131,11 +131,11 @@ def _absorbed(model, idle):
             found = absorbers(node_of(tensor).input_tensors[0])
             return [*found, layer] if found else []
         linear = (
-            type(layer) in _LINEAR
+            (type(layer) in _LINEAR or isinstance(layer, DynamicConv))
             and layer.activation is keras.activations.linear
             and getattr(layer, "data_format", "channels_last") == "channels_last"
         )
-        return [layer] if linear or isinstance(layer, DynamicConv) else []
+        return [layer] if linear else []
 
     def dense_behind(tensor):
         """The dense layer that alone reads `tensor`; None if there is none."""

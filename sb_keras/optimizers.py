@@ -1,5 +1,7 @@
 """The paper's optimizer, SGD as PyTorch defines it, and AdamW; each with learning rates by layer."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -56,10 +58,15 @@ class SGD(_LayerRates, keras.optimizers.SGD):
     Args:
         learning_rate: A float or a schedule.
         momentum: A float in [0, 1].
+        nesterov: Whether the momentum is Nesterov's.
+        *args: As `keras.optimizers.SGD`, in its order.
         coupled_weight_decay: The factor of w in the gradient; the paper's is 5e-4 on CIFAR-10, else 4e-5.
         learning_rate_multipliers: A dictionary from names of layers, or of models within the model, to
             factors of the learning rate: with `{"predictions": 10.0}` a new classifier learns faster.
-        **kwargs: As `keras.optimizers.SGD`.
+        **kwargs: As `keras.optimizers.SGD`; its `weight_decay` is Keras's own, beside the update.
+
+    Raises:
+        ValueError: If the momentum or the weight decay is out of range, or `nesterov` is not a bool.
 
     Example:
 
@@ -69,13 +76,17 @@ class SGD(_LayerRates, keras.optimizers.SGD):
     ```
     """
 
-    def __init__(self, learning_rate=0.1, momentum=0.9, coupled_weight_decay=0.0, **kwargs):
-        if not coupled_weight_decay >= 0:
+    def __init__(
+        self, learning_rate=0.1, momentum=0.9, nesterov=False, *args, coupled_weight_decay=0.0, **kwargs
+    ):
+        if not isinstance(nesterov, bool):  # the weight decay was third once
+            raise ValueError(f"`nesterov` must be True or False. Received: nesterov={nesterov!r}")
+        if not 0 <= coupled_weight_decay < math.inf:
             raise ValueError(
-                "`coupled_weight_decay` must not be negative. "
+                "`coupled_weight_decay` must be a finite number that is not negative. "
                 f"Received: coupled_weight_decay={coupled_weight_decay}"
             )
-        super().__init__(learning_rate=learning_rate, momentum=momentum, **kwargs)
+        super().__init__(learning_rate, momentum, nesterov, *args, **kwargs)
         self.coupled_weight_decay = coupled_weight_decay
 
     def update_step(self, gradient, variable, learning_rate):

@@ -51,6 +51,7 @@ def test_is_hashable_and_frozen():
         ({"kind": None}, r"`kind` must be one of .* Received: kind=None"),
         ({"positions": "expand"}, r"`positions` must be a tuple .* Received: positions='expand'"),
         ({"positions": ("expand", "stem")}, r"`positions` must .* Received: positions=\('expand', 'stem'\)"),
+        ({"positions": ()}, r"`positions` must be a tuple .* Received: positions=\(\)"),
         ({"positions": None}, r"`positions` must be a tuple .* Received: positions=None"),
         ({"positions": 3}, r"`positions` must be a tuple .* Received: positions=3"),
         (

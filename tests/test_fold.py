@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2, fold
+from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2, fold, profile
 from sb_keras.attention import GATES
 from sb_keras.graph import inner_layers
 from sb_keras.layers import (
@@ -273,6 +273,7 @@ FALLBACK = {
     "separable conv": lambda x: keras.layers.SeparableConv2D(6, 3)(x),
     "another normalization": lambda x: keras.layers.BatchNormalization()(keras.layers.ReLU()(x)),
     "squeeze-excite": lambda x: SqueezeExcite()([conv()(x), x]),
+    "usual squeeze-excite": lambda x: SqueezeExcite(use_bias=True, normalize=False)([conv()(x), x]),
     "shift-balance of two readers": lambda x: ShiftBalance()([x, x]),
     "shift-balance of a normalization": lambda x: ShiftBalance()([keras.layers.ReLU()(conv()(x)), x]),
 }
@@ -314,6 +315,32 @@ def test_shift_balance_whose_trunk_has_two_readers(image, randomize, ten_images)
     x = conv()(image)
     y = keras.layers.BatchNormalization()(ShiftBalance()([x, image]))
     check(keras.layers.Add()([x, y]), image, randomize, ten_images, 1)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_shift_balance_with_biases(normalize, image, randomize, ten_images):
+    """Their adds are free, as those of every bias."""
+    options = {"use_bias": True, "normalize": normalize}
+    x = ShiftBalance(**options)([conv()(image), image])
+    check(keras.layers.BatchNormalization()(x), image, randomize, ten_images)
+    costs = [profile(keras.Model(image, y)).total for y in (x, ShiftBalance()([conv()(image), image]))]
+    assert costs[0].madds == costs[1].madds
+    # Two biases, of 6 hidden units and 6 outputs; a scale and a shift for each where it is normalized.
+    assert costs[0].parameters - costs[1].parameters == 12 - (0 if normalize else 24)
+
+
+@pytest.mark.parametrize(
+    "layer", [lambda **k: DynamicConv2D(6, 3, **k), lambda **k: DynamicDepthwiseConv2D(3, **k)]
+)
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_dynamic_convolutions_with_options(layer, activation, image, randomize, ten_images):
+    """A normalization does not go through an activation."""
+    x = layer(dilation_rate=2, activation=activation, kernel_initializer="ones")(image)
+    model = keras.Model(image, keras.layers.BatchNormalization(name="last")(x))
+    randomize(model, ten_images)
+    folded = fold(model)
+    assert_same_function(folded, model, ten_images)
+    assert ("last" in {layer.name for layer in folded.layers}) == (activation is not None)
 
 
 def test_nested_shift_balance(image, randomize, ten_images):

@@ -131,12 +131,17 @@ def test_half_precision_training_is_close_to_single(data):
         np.testing.assert_allclose(a, b, atol=0.02 * np.abs(b - s).max())
 
 
-@pytest.mark.parametrize("weight_decay", [-1e-4, float("nan")])
+@pytest.mark.parametrize("weight_decay", [-1e-4, float("nan"), float("inf")])
 def test_wrong_weight_decay(weight_decay):
     with pytest.raises(
         ValueError, match=f"`coupled_weight_decay` must .* coupled_weight_decay={weight_decay}"
     ):
         SGD(coupled_weight_decay=weight_decay)
+
+
+def test_a_weight_decay_in_nesterovs_place():
+    with pytest.raises(ValueError, match=r"`nesterov` must be True or False\. Received: nesterov=0\.0005"):
+        SGD(0.1, 0.9, 5e-4)  # pyright: ignore[reportArgumentType]
 
 
 def test_wrong_momentum():

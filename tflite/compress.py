@@ -28,6 +28,8 @@ METHODS = {
     "cluster": "{quantize}, {compression.clusters} different weights a layer",
     "qat": "int8 after quantization-aware training",
 }
+# Of the recipe's keys those of one method.
+OWN_KEYS = {"compression.sparsity": "prune", "compression.clusters": "cluster"}
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 LAYERS_HEAD = ("layer", "kernel", "weights", "zeros", "distinct_values")
 
@@ -145,6 +147,8 @@ def _check_arguments(args, out):
     for assignment in args.set:
         if not assignment.startswith("compression."):
             raise UserError(f"--set takes keys of the recipe's compression here. Received: {assignment!r}")
+        if OWN_KEYS.get(assignment.partition("=")[0], args.method) != args.method:
+            raise UserError(f"--method {args.method} has no use for it. Received: --set {assignment}")
     check_tflite(out, args.overwrite)
     check_outputs(args.csv, args.layers_csv, inputs=[out])
 

@@ -31,7 +31,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     folder = pathlib.Path(args.run_dir)
 
-    recipes = {name: registry.find(recipe).override(args.set) for name, recipe in NETWORKS.items()}
+    recipes = {
+        name: registry.find(recipe).override(args.set, name == "static") for name, recipe in NETWORKS.items()
+    }
     if (folder / "recipe.json").exists():
         raise UserError(f"{folder} is the directory of a training; choose another --run-dir")
     for name, recipe in recipes.items():

@@ -1,5 +1,6 @@
 """Search spaces for `recipes.tune`: for keys of a recipe, the values to try."""
 
+from recipes.effects import check_effects
 from recipes.errors import UserError
 
 ALGORITHMS = ("grid", "random", "bayesian", "hyperband")
@@ -35,15 +36,27 @@ def check_space(recipe, space, algorithm):
         raise UserError("hyperband chooses the epochs itself; search other keys, or by another --algorithm")
     if recipe.model.attention.kind == "static" and not _varies_the_network(space):
         raise UserError(f"{recipe.name} is static: it has no attention whose values could be searched for")
+    kinds = space.get(f"{ATTENTION}.kind", (recipe.model.attention.kind,))
     for key, values in space.items():
         for value in values:
-            trial_recipe(recipe, {key: value})
+            _check_value(recipe, kinds, key, value)
+
+
+def _check_value(recipe, kinds, key, value):
+    """Raises a `UserError` unless the value suits one of the kinds of attention and has an effect there."""
+    for number, kind in enumerate(kinds, 1):
+        try:
+            check_effects(trial_recipe(recipe, {f"{ATTENTION}.kind": kind, key: value}), [key], recipe)
+            return
+        except UserError:
+            if number == len(kinds):
+                raise
 
 
 def trial_recipe(recipe, values):
-    """The recipe with a trial's values."""
+    """The recipe with a trial's values; where kinds of attention are compared, not each has all of them."""
     return recipe.override(
-        [f"{key}={value}" for key, value in values.items() if not key.startswith("tuner/")]
+        [f"{key}={value}" for key, value in values.items() if not key.startswith("tuner/")], idle=True
     )
 
 

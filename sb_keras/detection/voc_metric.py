@@ -17,12 +17,18 @@ class VocAveragePrecision:
     - `"11-point"`: AP = 1/11 Σ max over r' ≥ r of p(r'), r in 0, 0.1, …, 1 (VOC2007, and the paper);
     - `"area"`: AP = the area under max over r' ≥ r of p(r') (VOC2010 on).
 
-    Boxes are areas, not pixels: the challenge's own program adds a pixel to both sides.
+    Boxes are areas, not pixels: the challenge's own program adds a pixel to both sides. The eleven recalls
+    are the exact tenths. Programs that compare with `np.arange(0, 1.1, 0.1)`, whose fourth number is above
+    0.3, give 3/11 instead of 4/11 where three of ten objects are found and nothing else.
 
     Args:
         classes: Number of classes.
         method: One of the two.
-        iou: Least intersection over union.
+        iou: Least intersection over union, in (0, 1].
+
+    Raises:
+        ValueError: If an argument is out of range; from `update`, if arrays do not belong together, a label
+            is not a class, or a score is NaN.
 
     Example:
 
@@ -36,6 +42,8 @@ class VocAveragePrecision:
     def __init__(self, classes, method="11-point", iou=0.5):
         self.classes = check_positive_integer("classes", classes)
         self.method = check_choice("method", method, METHODS)
+        if not 0 < iou <= 1:
+            raise ValueError(f"`iou` must be a number in (0, 1]. Received: iou={iou!r}")
         self.iou = iou
         self.reset()
 
@@ -60,6 +68,15 @@ class VocAveragePrecision:
         boxes_yxyx = np.asarray(boxes_yxyx, "float64").reshape(-1, 4)
         found_yxyx = np.asarray(found_yxyx, "float64").reshape(-1, 4)
         scores = np.asarray(scores, "float64")
+        _check_sizes(boxes_yxyx=boxes_yxyx, labels=labels, difficult=difficult)
+        _check_sizes(found_yxyx=found_yxyx, found_labels=found_labels, scores=scores)
+        for name, values, least in (("labels", labels, -1), ("found_labels", found_labels, 0)):
+            if np.any((values < least) | (values >= self.classes) | (values != np.floor(values))):
+                raise ValueError(
+                    f"`{name}` must be integers from {least} to {self.classes - 1}. Received: {values}"
+                )
+        if np.isnan(scores).any():
+            raise ValueError(f"`scores` must be numbers. Received: {scores}")
         for label in range(self.classes):
             own, mine = labels == label, found_labels == label
             self.objects[label] += np.sum(own & ~difficult.astype(bool))
@@ -103,6 +120,15 @@ class VocAveragePrecision:
         """Mean average precision of the classes with objects; NaN if there are none."""
         present = self.objects > 0
         return float(np.mean(self.result()[present])) if present.any() else float("nan")
+
+
+def _check_sizes(**arrays):
+    sizes = {name: len(array) for name, array in arrays.items()}
+    if len(set(sizes.values())) > 1:
+        received = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        raise ValueError(
+            f"`{'`, `'.join(sizes)}` must have a row each for the same things. Received: {received}"
+        )
 
 
 def intersection_over_union(first_yxyx, second_yxyx):

@@ -27,6 +27,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         axis: Axis of the channels.
         momentum: Momentum of the moving statistics.
         epsilon: Added to the variance.
+        *args: As `keras.layers.BatchNormalization`, in its order.
         **kwargs: As `keras.layers.BatchNormalization`.
 
     Example:
@@ -37,8 +38,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     ```
     """
 
-    def __init__(self, axis=-1, momentum=PAPER_MOMENTUM, epsilon=PAPER_EPSILON, **kwargs):
-        super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
+    def __init__(self, axis=-1, momentum=PAPER_MOMENTUM, epsilon=PAPER_EPSILON, *args, **kwargs):
+        super().__init__(axis, momentum, epsilon, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         if training and self.trainable and mask is None and self._fusible(inputs):

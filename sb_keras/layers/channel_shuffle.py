@@ -4,16 +4,18 @@ import keras
 from keras import ops
 
 from sb_keras.arguments import check_positive_integer
+from sb_keras.layers.channels_last import ChannelsLast
 from sb_keras.layers.excitation import known_channels
 
 
 @keras.saving.register_keras_serializable(package="sb_keras")
-class ChannelShuffle(keras.layers.Layer):
+class ChannelShuffle(ChannelsLast):
     """Interleaves groups of channels (Ma et al., 2018): (a₁ a₂ … b₁ b₂ …) becomes (a₁ b₁ a₂ b₂ …).
 
     Args:
         groups: Number of groups; it divides the number of channels.
-        **kwargs: As `keras.layers.Layer`.
+        **kwargs: As `keras.layers.Layer`, and `data_format`: `"channels_last"`, or None for Keras's setting,
+            which must be that.
 
     Input and output shape: `(batch, height, width, channels)`.
 

@@ -4,19 +4,21 @@ import math
 
 import keras
 
+from sb_keras.layers.channels_last import ChannelsLast
 from sb_keras.layers.channelwise import with_average
 from sb_keras.layers.excitation import average_pooling
 
 
 @keras.saving.register_keras_serializable(package="sb_keras")
-class GlobalContext(keras.layers.Layer):
+class GlobalContext(ChannelsLast):
     """x → [x, GAP(x)]: what a convolution and the attention branch beside it are given.
 
     An attention layer averages its input itself where it is given a feature map. Taking both from
     here changes no value, but trains faster: the two gradients of x are added in one pass.
 
     Args:
-        **kwargs: As `keras.layers.Layer`.
+        **kwargs: As `keras.layers.Layer`, and `data_format`: `"channels_last"`, or None for Keras's setting,
+            which must be that.
 
     Input shape: `(batch, height, width, channels)`. Output: a list of the input and of a tensor of shape
     `(batch, channels)`.

@@ -13,11 +13,7 @@ class Conv2D(keras.layers.Conv2D):
     network's layers. Everything else is Keras's own code: arguments, weights, their names and order, and
     the values.
 
-    Args:
-        filters: Number of output channels.
-        kernel_size: An integer or a pair.
-        strides: An integer or a pair.
-        **kwargs: As `keras.layers.Conv2D`.
+    Args: As `keras.layers.Conv2D`.
 
     Example:
 
@@ -25,9 +21,6 @@ class Conv2D(keras.layers.Conv2D):
     y = sb_keras.layers.Conv2D(24, 1, use_bias=False)(keras.ops.ones((8, 32, 32, 16)))
     ```
     """
-
-    def __init__(self, filters, kernel_size, strides=1, **kwargs):
-        super().__init__(filters, kernel_size, strides=strides, **kwargs)
 
     def convolution_op(self, inputs, kernel):
         if not self._is_product(inputs):

@@ -10,10 +10,11 @@ from keras import ops
 from sb_keras.arguments import check_choice, check_positive, check_positive_integer, check_rate
 from sb_keras.attention import GATES
 from sb_keras.layers.affine import Affine
+from sb_keras.layers.channels_last import ChannelsLast
 from sb_keras.layers.excitation import Excitation, known_channels
 
 
-class DynamicConv(keras.layers.Layer):
+class DynamicConv(ChannelsLast):
     """Base class of `DynamicConv2D` and `DynamicDepthwiseConv2D`: routing and mixing, folding and costs.
 
     Subclasses convolve, in `call`, and say what shape one kernel has, in `kernel_shape`. The arguments are
@@ -30,22 +31,39 @@ class DynamicConv(keras.layers.Layer):
     def __init__(
         self,
         kernel_size,
-        strides=1,
+        strides=(1, 1),
         padding="same",
+        data_format=None,
+        dilation_rate=(1, 1),
+        activation=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        *,
         experts=4,
         gate="softmax",
         temperature=30.0,
         hidden_units=None,
         dropout=0.0,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
         normalize_routing=True,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(data_format, activity_regularizer=activity_regularizer, **kwargs)
         self.kernel_size = _pair(kernel_size, "kernel_size")
         self.strides = _pair(strides, "strides")
         self.padding = check_choice("padding", padding, ("same", "valid"))
+        self.dilation_rate = _pair(dilation_rate, "dilation_rate")
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(
+                "`strides` or `dilation_rate` must be 1, as in Keras. "
+                f"Received: strides={self.strides}, dilation_rate={self.dilation_rate}"
+            )
+        self.activation = keras.activations.get(activation)
         self.experts = check_positive_integer("experts", experts)
         self.gate = check_choice("gate", gate, GATES)
         self.initial_temperature = check_positive("temperature", temperature)
@@ -56,6 +74,11 @@ class DynamicConv(keras.layers.Layer):
         self.dropout = check_rate("dropout", dropout)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
         self.normalize_routing = normalize_routing
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -65,11 +88,11 @@ class DynamicConv(keras.layers.Layer):
 
     def build(self, input_shape):
         self.input_spec = known_channels(self, input_shape)
-        sizes = zip(input_shape[1:3], self.kernel_size, strict=True)
-        if self.padding == "valid" and any(size is not None and size < kernel for size, kernel in sizes):
+        sizes = zip(input_shape[1:3], self._extents, strict=True)
+        if self.padding == "valid" and any(size is not None and size < extent for size, extent in sizes):
             raise ValueError(
-                f"`kernel_size` must not exceed the image where padding is 'valid'. Received: "
-                f"kernel_size={self.kernel_size}, shape={input_shape}"
+                "`kernel_size`, dilated, must not exceed the image where padding is 'valid'. Received: "
+                f"kernel_size={self.kernel_size}, dilation_rate={self.dilation_rate}, shape={input_shape}"
             )
         channels = input_shape[-1]
         self.routing_network = Excitation(
@@ -78,19 +101,28 @@ class DynamicConv(keras.layers.Layer):
             dropout=self.dropout,
             use_bias=True,
             normalize=self.normalize_routing,
+            data_format=self.data_format,
             dtype=self.dtype_policy,
             name="routing",
         )
         self.routing_network.build(input_shape)
         kernel_shape = self.kernel_shape(channels)
         self.kernel = self.add_weight(
-            shape=(self.experts, *kernel_shape), initializer=self._initial_kernels, name="kernel"
+            shape=(self.experts, *kernel_shape),
+            initializer=self._initial_kernels,
+            regularizer=self.kernel_regularizer,
+            constraint=self._constrain_kernels if self.kernel_constraint else None,
+            name="kernel",
         )
-        self.bias = (
-            self.add_weight(shape=kernel_shape[-1:], initializer="zeros", name="bias")
-            if self.use_bias
-            else None
-        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=kernel_shape[-1:],
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
         if self.gate == "softmax":
             # A weight, so that a schedule can change it in a compiled step and checkpoints hold it.
             self.temperature = self.add_weight(
@@ -113,6 +145,11 @@ class DynamicConv(keras.layers.Layer):
             kernels.append(initializer(shape[1:], dtype))
         return ops.stack(kernels)
 
+    def _constrain_kernels(self, kernels):
+        """Every kernel on its own: a constraint's axes are those of one."""
+        constraint: Any = self.kernel_constraint
+        return ops.stack([constraint(kernel) for kernel in ops.unstack(kernels, self.experts)])
+
     def routing(self, inputs, training=None):
         """The mixing coefficients π(x) of shape `(batch, experts)`, of a feature map or its average."""
         z = self.routing_network(inputs, training=training)
@@ -125,16 +162,21 @@ class DynamicConv(keras.layers.Layer):
         flat = ops.reshape(self.kernel, (self.experts, -1))
         return ops.reshape(ops.matmul(coefficients, flat), (-1, *self.kernel.shape[1:]))
 
-    def _add_bias(self, outputs):
-        return outputs + self.bias if self.use_bias else outputs
+    def _activate(self, outputs):
+        return self.activation(outputs + self.bias if self.use_bias else outputs)
+
+    @property
+    def _extents(self):
+        """How many pixels the kernel reaches over, in both directions."""
+        pairs = zip(self.kernel_size, self.dilation_rate, strict=True)
+        return tuple((size - 1) * rate + 1 for size, rate in pairs)
 
     def _output_size(self, size, axis) -> Any:
         """Output size of a spatial axis: an integer, a tensor, or None where it is not known."""
         if size is None:
             return None
-        kernel, stride = self.kernel_size[axis], self.strides[axis]
-        extent = size if self.padding == "same" else size - kernel + 1
-        return (extent + stride - 1) // stride
+        positions = size if self.padding == "same" else size - self._extents[axis] + 1
+        return (positions + self.strides[axis] - 1) // self.strides[axis]
 
     def compute_output_shape(self, input_shape):
         size = (self._output_size(input_shape[1], 0), self._output_size(input_shape[2], 1))
@@ -168,6 +210,8 @@ class DynamicConv(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+            "activation": keras.activations.serialize(self.activation),
             "experts": self.experts,
             "gate": self.gate,
             "temperature": self.initial_temperature,
@@ -175,6 +219,12 @@ class DynamicConv(keras.layers.Layer):
             "dropout": self.dropout,
             "use_bias": self.use_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": keras.regularizers.serialize(self.activity_regularizer),
+            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
+            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
             "normalize_routing": self.normalize_routing,
         }
 

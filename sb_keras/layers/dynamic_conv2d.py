@@ -22,15 +22,25 @@ class DynamicConv2D(DynamicConv):
         filters: Number of output channels.
         kernel_size: An integer or a pair.
         strides: An integer or a pair.
-        padding: `"same"` or `"valid"`.
+        padding: `"same"` or `"valid"`. Keras's default is the latter.
+        data_format: `"channels_last"`, or None for Keras's setting, which must be that.
+        dilation_rate: An integer or a pair; 1 where the strides are not.
+        groups: 1: what Keras's has and this has not.
+        activation: What is applied to the outputs; none by default.
+        use_bias: Whether to add a bias; it is not mixed.
+        kernel_initializer: Initializer of each kernel.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of all kernels together.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        kernel_constraint: Constraint of each kernel.
+        bias_constraint: Constraint of the bias.
         experts: Number of kernels n.
         gate: `"softmax"`, `"sigmoid"`, `"tanh"`, `"relu"` or `"linear"`.
         temperature: Initial softmax temperature; the layer's `temperature` weight holds the
             current one, and `sb_keras.callbacks.TemperatureAnnealing` changes it.
         hidden_units: Hidden units of the routing network F. Defaults to a quarter of the input channels.
         dropout: Rate of the dropout on F's hidden activations.
-        use_bias: Whether to add a bias; it is not mixed.
-        kernel_initializer: Initializer of each kernel.
         normalize_routing: Whether F has batch normalization. False only in folded networks.
         **kwargs: As `keras.layers.Layer`.
 
@@ -46,9 +56,22 @@ class DynamicConv2D(DynamicConv):
     ```
     """
 
-    def __init__(self, filters, kernel_size, **kwargs):
-        super().__init__(kernel_size, **kwargs)
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=(1, 1),
+        padding="same",
+        data_format=None,
+        dilation_rate=(1, 1),
+        groups=1,
+        *args,
+        **kwargs,
+    ):
+        super().__init__(kernel_size, strides, padding, data_format, dilation_rate, *args, **kwargs)
         self.filters = check_positive_integer("filters", filters)
+        if groups != 1:
+            raise ValueError(f"`groups` must be 1 in a dynamic convolution. Received: groups={groups!r}")
 
     def kernel_shape(self, channels):
         return (*self.kernel_size, channels, self.filters)
@@ -64,7 +87,7 @@ class DynamicConv2D(DynamicConv):
             ops.reshape(patches, (-1, size[0] * size[1], channels)),
             ops.reshape(kernels, (-1, channels, self.filters)),
         )
-        return self._add_bias(ops.reshape(outputs, (-1, *size, self.filters)))
+        return self._activate(ops.reshape(outputs, (-1, *size, self.filters)))
 
     def _patches(self, inputs, size):
         """Every output position's receptive field, as channels, in the kernel's order."""
@@ -74,16 +97,17 @@ class DynamicConv2D(DynamicConv):
         if self.kernel_size == self.strides == (1, 1):
             return inputs  # a slice of everything is free, but its gradient is a copy
         span_y, span_x = (size[0] - 1) * stride_y + 1, (size[1] - 1) * stride_x + 1
+        rate_y, rate_x = self.dilation_rate
         shifted = [
             inputs[:, i : i + span_y : stride_y, j : j + span_x : stride_x]
-            for i in range(rows)
-            for j in range(columns)
+            for i in range(0, rows * rate_y, rate_y)
+            for j in range(0, columns * rate_x, rate_x)
         ]
         return shifted[0] if len(shifted) == 1 else ops.concatenate(shifted, axis=-1)
 
     def _same_padding(self, inputs, size):
         for axis, extent in enumerate(ops.shape(inputs)[1:3]):
-            total = (size[axis] - 1) * self.strides[axis] + self.kernel_size[axis] - extent
+            total = (size[axis] - 1) * self.strides[axis] + self._extents[axis] - extent
             # Where the stride exceeds the kernel the windows leave a margin unread instead.
             total = max(total, 0) if isinstance(total, int) else ops.maximum(total, 0)
             yield (total // 2, total - total // 2)

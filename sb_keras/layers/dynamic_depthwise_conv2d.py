@@ -18,7 +18,21 @@ class DynamicDepthwiseConv2D(DynamicConv):
 
     Args:
         kernel_size: An integer or a pair.
-        **kwargs: As `DynamicConv2D`, except `filters`. Strides must be equal in both directions.
+        strides: An integer, or a pair of equal ones.
+        padding: `"same"` or `"valid"`.
+        depth_multiplier: 1: one filter a channel.
+        data_format: `"channels_last"`, or None for Keras's setting, which must be that.
+        dilation_rate: An integer or a pair of equal ones; 1 where the strides are not.
+        activation: What is applied to the outputs; none by default.
+        use_bias: Whether to add a bias; it is not mixed.
+        depthwise_initializer: Initializer of each kernel.
+        bias_initializer: Initializer of the bias.
+        depthwise_regularizer: Regularizer of all kernels together.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the outputs.
+        depthwise_constraint: Constraint of each kernel.
+        bias_constraint: Constraint of the bias.
+        **kwargs: As `DynamicConv2D`. `kernel_initializer` is taken for `depthwise_initializer`.
 
     Input shape: `(batch, height, width, channels)`. Output shape: as `keras.layers.DepthwiseConv2D` with
     one filter a channel.
@@ -33,12 +47,54 @@ class DynamicDepthwiseConv2D(DynamicConv):
     ```
     """
 
-    def __init__(self, kernel_size, **kwargs):
-        super().__init__(kernel_size, **kwargs)
-        if self.strides[0] != self.strides[1]:
+    def __init__(
+        self,
+        kernel_size,
+        strides=(1, 1),
+        padding="same",
+        depth_multiplier=1,
+        data_format=None,
+        dilation_rate=(1, 1),
+        activation=None,
+        use_bias=True,
+        depthwise_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        depthwise_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        depthwise_constraint=None,
+        bias_constraint=None,
+        kernel_initializer=None,
+        **kwargs,
+    ):
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            kernel_initializer or depthwise_initializer,
+            bias_initializer,
+            depthwise_regularizer,
+            bias_regularizer,
+            activity_regularizer,
+            depthwise_constraint,
+            bias_constraint,
+            **kwargs,
+        )
+        for name in ("strides", "dilation_rate"):
+            first, second = getattr(self, name)
+            if first != second:
+                raise ValueError(
+                    f"`{name}` must be equal in both directions for a depthwise convolution. "
+                    f"Received: {name}={(first, second)}"
+                )
+        if depth_multiplier != 1:
             raise ValueError(
-                "`strides` must be equal in both directions for a depthwise convolution. "
-                f"Received: strides={self.strides}"
+                "`depth_multiplier` must be 1 in a dynamic convolution. "
+                f"Received: depth_multiplier={depth_multiplier!r}"
             )
 
     def kernel_shape(self, channels):
@@ -48,13 +104,37 @@ class DynamicDepthwiseConv2D(DynamicConv):
         # Keras's depthwise kernels have one more axis, which initializers count.
         return ops.squeeze(super()._initial_kernels((*shape, 1), dtype), axis=-1)
 
+    def _constrain_kernels(self, kernels):
+        return ops.squeeze(super()._constrain_kernels(kernels[..., None]), axis=-1)
+
     def call(self, inputs, training=None):
         inputs, average = with_average(inputs)
         kernels = self.mix(self.routing(average, training=training))
         _, height, width, channels = ops.shape(inputs)
         merged = ops.reshape(ops.transpose(inputs, (1, 2, 0, 3)), (1, height, width, -1))
         kernels = ops.reshape(ops.transpose(kernels, (1, 2, 0, 3)), (*self.kernel_size, -1, 1))
+        kernels = self._dilated(kernels)
         outputs = ops.depthwise_conv(merged, kernels, self.strides, self.padding, data_format="channels_last")
         size = (self._output_size(height, 0), self._output_size(width, 1))
         outputs = ops.reshape(outputs, (*size, -1, channels))
-        return self._add_bias(ops.transpose(outputs, (2, 0, 1, 3)))
+        return self._activate(ops.transpose(outputs, (2, 0, 1, 3)))
+
+    def _dilated(self, kernels):
+        """With zeros between its values: TensorFlow cannot dilate where it does not know the channels."""
+        rate = self.dilation_rate[0]
+        if rate == 1:
+            return kernels
+        for axis, extent in enumerate(self._extents):
+            gaps = ops.expand_dims(kernels, axis + 1)
+            gaps = ops.pad(gaps, [(0, rate - 1 if i == axis + 1 else 0) for i in range(5)])
+            shape = [-1 if i == 2 else size for i, size in enumerate(kernels.shape)]
+            shape[axis] *= rate
+            kernels = ops.reshape(gaps, shape)
+            kernels = kernels[:extent] if axis == 0 else kernels[:, :extent]
+        return kernels
+
+    def get_config(self):
+        config = super().get_config()
+        for part in ("initializer", "regularizer", "constraint"):
+            config[f"depthwise_{part}"] = config.pop(f"kernel_{part}")
+        return config

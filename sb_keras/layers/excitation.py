@@ -9,13 +9,14 @@ from sb_keras.arguments import check_choice, check_positive_integer, check_rate
 from sb_keras.attention import GATES
 from sb_keras.layers.affine import Affine, call_with
 from sb_keras.layers.batch_norm import BatchNormalization
+from sb_keras.layers.channels_last import ChannelsLast
 from sb_keras.layers.channelwise import global_average
 
 _MAP_OR_AVERAGE = keras.layers.InputSpec(min_ndim=2, max_ndim=4)
 
 
 @keras.saving.register_keras_serializable(package="sb_keras")
-class Excitation(keras.layers.Layer):
+class Excitation(ChannelsLast):
     """The light-weight network F(x) of an attention branch (paper, figure 1).
 
     F(x) = BN(W₂ · Dropout(ReLU(BN(W₁ · GAP(x)))))
@@ -25,9 +26,9 @@ class Excitation(keras.layers.Layer):
         hidden_units: Size of the hidden layer.
         dropout: Rate of the dropout on the hidden activations (paper, Table 7), in [0, 1).
         use_bias: Whether the two fully connected layers have biases.
-        normalize: Whether each fully connected layer is followed by batch normalization. False
-            only in folded networks, which need `use_bias=True` instead.
-        **kwargs: As `keras.layers.Layer`.
+        normalize: Whether each fully connected layer is followed by batch normalization.
+        **kwargs: As `keras.layers.Layer`, and `data_format`: `"channels_last"`, or None for Keras's setting,
+            which must be that.
 
     Input shape: `(batch, height, width, channels)`, or `(batch, channels)` averaged already.
     Output shape: `(batch, units)`, before any gate.
@@ -119,20 +120,36 @@ class Excitation(keras.layers.Layer):
         }
 
 
-class ChannelAttention(keras.layers.Layer):
+class ChannelAttention(ChannelsLast):
     """What SB and SE share: the gated branch A(x) = gate(F(x)), one value a channel of the trunk.
 
     Subclasses integrate it with the trunk in `call([trunk, inputs])`.
     """
 
-    def __init__(self, hidden_units=None, gate="sigmoid", dropout=0.0, **kwargs):
+    def __init__(
+        self, hidden_units=None, gate="sigmoid", dropout=0.0, use_bias=False, normalize=True, **kwargs
+    ):
         super().__init__(**kwargs)
         if hidden_units is not None:
             hidden_units = check_positive_integer("hidden_units", hidden_units)
         self.hidden_units = hidden_units
         self.gate = check_choice("gate", gate, GATES)
         self.dropout = check_rate("dropout", dropout)
+        self.use_bias = use_bias
+        self.normalize = normalize
         self.input_spec = [keras.layers.InputSpec(ndim=4), _MAP_OR_AVERAGE]
+
+    def __call__(self, inputs, *args, **kwargs):
+        if not (isinstance(inputs, (list, tuple)) and len(inputs) == 2):
+            received = [getattr(x, "shape", x) for x in keras.tree.flatten(inputs)]
+            name = type(self).__name__
+            raise ValueError(
+                f"{name} is called on a list of two tensors, `{name}()([T(x), x])`: what it attends to, and "
+                "what that was computed from. A sequential model passes one tensor and cannot have it; the "
+                f"functional API can. Received: {len(received)} tensor(s) of shape "
+                f"{', '.join(map(str, received))}"
+            )
+        return super().__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape):
         trunk_shape, inputs_shape = input_shape
@@ -143,6 +160,9 @@ class ChannelAttention(keras.layers.Layer):
             filters,
             self.hidden_units or filters,
             dropout=self.dropout,
+            use_bias=self.use_bias,
+            normalize=self.normalize,
+            data_format=self.data_format,
             dtype=self.dtype_policy,
             name="excitation",
         )
@@ -180,6 +200,8 @@ class ChannelAttention(keras.layers.Layer):
             "hidden_units": self.hidden_units,
             "gate": self.gate,
             "dropout": self.dropout,
+            "use_bias": self.use_bias,
+            "normalize": self.normalize,
         }
 
 

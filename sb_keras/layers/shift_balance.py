@@ -26,7 +26,10 @@ class ShiftBalance(ChannelAttention):
         gate: `"tanh"`, `"sigmoid"`, `"softmax"` (over the channels), `"relu"` or `"linear"` (Table 9).
         lambda_init: Initial value of λ, one weight a channel (Table 8).
         dropout: Rate of the dropout on F's hidden activations (Table 7).
-        **kwargs: As `keras.layers.Layer`.
+        use_bias: Whether F's fully connected layers have biases; the paper's have none.
+        normalize: Whether batch normalization follows F's fully connected layers, as in the paper.
+        **kwargs: As `keras.layers.Layer`, and `data_format`: `"channels_last"`, or None for Keras's setting,
+            which must be that.
 
     Call arguments:
         inputs: A list `[trunk, inputs]`: T(x) of shape `(batch, height, width, filters)` and x of
@@ -50,8 +53,17 @@ class ShiftBalance(ChannelAttention):
     ```
     """
 
-    def __init__(self, hidden_units=None, gate="tanh", lambda_init=0.1, dropout=0.0, **kwargs):
-        super().__init__(hidden_units=hidden_units, gate=gate, dropout=dropout, **kwargs)
+    def __init__(
+        self,
+        hidden_units=None,
+        gate="tanh",
+        lambda_init=0.1,
+        dropout=0.0,
+        use_bias=False,
+        normalize=True,
+        **kwargs,
+    ):
+        super().__init__(hidden_units, gate, dropout, use_bias, normalize, **kwargs)
         self.lambda_init = check_finite("lambda_init", lambda_init)
 
     def build(self, input_shape):

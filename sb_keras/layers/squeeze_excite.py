@@ -21,7 +21,11 @@ class SqueezeExcite(ChannelAttention):
         gate: `"sigmoid"`, `"tanh"`, `"softmax"` (over the channels), `"relu"` or `"linear"`. The paper
             found that only the sigmoid trains when SE is in every layer (section 5.4).
         dropout: Rate of the dropout on F's hidden activations (Table 7).
-        **kwargs: As `keras.layers.Layer`.
+        use_bias: Whether F's fully connected layers have biases; the paper's have none.
+        normalize: Whether batch normalization follows F's fully connected layers, as in the paper. The
+            usual squeeze-and-excite has `use_bias=True, normalize=False`.
+        **kwargs: As `keras.layers.Layer`, and `data_format`: `"channels_last"`, or None for Keras's setting,
+            which must be that.
 
     Call arguments:
         inputs: A list `[trunk, inputs]`: T(x) of shape `(batch, height, width, filters)` and x of

@@ -47,7 +47,7 @@ def conv_norm(
     if kind not in _ON_CONVOLUTIONS:
         return lambda x: norm(conv(x))
 
-    context = GlobalContext(name=f"{name}_context")
+    context = GlobalContext(data_format="channels_last", name=f"{name}_context")
     attend = _ON_CONVOLUTIONS[kind](attention, hidden_units or filters, name=f"{name}_{kind}")
 
     def conv_attention_norm(x):
@@ -135,6 +135,7 @@ def _branch(attention, hidden_units):
         "hidden_units": attention.hidden_multiplier * hidden_units,
         "gate": attention.effective_gate,
         "dropout": attention.dropout,
+        "data_format": "channels_last",
     }
 
 

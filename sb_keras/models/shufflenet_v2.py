@@ -129,4 +129,4 @@ def _unit(x, filters, strides, attention, name, padding):
     x = keras.layers.ReLU(name=f"{name}_project_relu")(x)
     x = block_attention(attention, half, name=name)(x)
     x = keras.layers.Concatenate(name=f"{name}_concat")([shortcut, x])
-    return ChannelShuffle(2, name=f"{name}_shuffle")(x)
+    return ChannelShuffle(2, data_format="channels_last", name=f"{name}_shuffle")(x)

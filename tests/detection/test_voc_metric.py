@@ -132,3 +132,40 @@ def test_no_images():
     assert np.isnan(VocAveragePrecision(3).mean())
     with pytest.raises(ValueError, match="method"):
         VocAveragePrecision(3, "12-point")
+
+
+def test_recalls_are_exact_tenths():
+    """Three of ten found: recall 0.3 reaches the fourth of eleven points, which np.arange puts above it."""
+    boxes = [(0, left / 10, 0.1, (left + 0.9) / 10) for left in range(10)]
+    metric = VocAveragePrecision(1)
+    metric.update(boxes, [0] * 10, [False] * 10, boxes[:3], [0] * 3, [0.9, 0.8, 0.7])
+    assert metric.mean() == pytest.approx(4 / 11)
+    assert sum(point <= 0.3 for point in np.arange(0, 1.1, 0.1)) == 3
+
+
+BOX = (0.0, 0.0, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (([BOX], [3], [False], [], [], []), r"`labels` must be integers from -1 to 2. Received: \[3\]"),
+        (([BOX], [0.5], [False], [], [], []), "`labels` must be integers"),
+        (([], [], [], [BOX], [-1], [0.5]), "`found_labels` must be integers from 0 to 2"),
+        (([], [], [], [BOX], [3], [0.5]), "`found_labels` must be integers from 0 to 2"),
+        (([], [], [], [BOX], [0], [np.nan]), r"`scores` must be numbers. Received: \[nan\]"),
+        (([BOX], [0, 1], [False], [], [], []), "Received: 1 boxes_yxyx, 2 labels, 1 difficult"),
+        (([], [], [], [BOX], [0], []), "Received: 1 found_yxyx, 1 found_labels, 0 scores"),
+    ],
+)
+def test_wrong_images(image, message):
+    metric = VocAveragePrecision(3)
+    with pytest.raises(ValueError, match=message):
+        metric.update(*image)
+    assert not metric.objects.any()
+
+
+@pytest.mark.parametrize("iou", [0, -0.5, 1.5, float("nan")])
+def test_wrong_iou(iou):
+    with pytest.raises(ValueError, match=rf"`iou` must be a number in \(0, 1\]. Received: iou={iou}"):
+        VocAveragePrecision(3, iou=iou)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from reference import images, to_numpy
 
+import sb_keras
 from sb_keras import layers
 
 CHANNELS = 6
@@ -15,26 +16,45 @@ CHANNELS = 6
 DYNAMIC = {
     "strides": 2,
     "padding": "valid",
+    "data_format": "channels_last",
+    "activation": "relu6",
     "experts": 3,
     "gate": "sigmoid",
     "temperature": 5.0,
     "hidden_units": 2,
     "dropout": 0.25,
     "use_bias": False,
-    "kernel_initializer": keras.initializers.HeNormal(seed=3),
+    "bias_initializer": "ones",
+    "bias_regularizer": "l1",
+    "activity_regularizer": "l2",
+    "bias_constraint": "non_neg",
     "normalize_routing": False,
 }
+KERNEL = {"initializer": keras.initializers.HeNormal(seed=3), "regularizer": "l2", "constraint": "unit_norm"}
+FORMAT = {"data_format": "channels_last"}
+ATTENTION = {"hidden_units": 5, "dropout": 0.25, "use_bias": True, "normalize": False, **FORMAT}
 ARGUMENTS = {
     layers.BatchNormalization: {"axis": 3, "momentum": 0.5, "epsilon": 0.1},
-    layers.ChannelShuffle: {"groups": 3},
+    layers.ChannelShuffle: {"groups": 3, **FORMAT},
     layers.Conv2D: {"filters": 8, "kernel_size": (3, 1), "strides": (2, 1)},
-    layers.DynamicConv2D: {"filters": 8, "kernel_size": (3, 1), **DYNAMIC},
-    layers.DynamicDepthwiseConv2D: {"kernel_size": 3, **DYNAMIC},
-    layers.GlobalContext: {},
-    layers.Excitation: {"units": 8, "hidden_units": 5, "dropout": 0.25, "use_bias": True, "normalize": False},
-    layers.ShiftBalance: {"hidden_units": 5, "gate": "relu", "lambda_init": 0.5, "dropout": 0.25},
-    layers.SqueezeExcite: {"hidden_units": 5, "gate": "tanh", "dropout": 0.25},
+    layers.DynamicConv2D: {
+        "filters": 8,
+        "kernel_size": (3, 1),
+        **DYNAMIC,
+        **{f"kernel_{part}": value for part, value in KERNEL.items()},
+    },
+    layers.DynamicDepthwiseConv2D: {
+        "kernel_size": 3,
+        **DYNAMIC,
+        **{f"depthwise_{part}": value for part, value in KERNEL.items()},
+    },
+    layers.GlobalContext: FORMAT,
+    layers.Excitation: {"units": 8, **ATTENTION},
+    layers.ShiftBalance: {"gate": "relu", "lambda_init": 0.5, **ATTENTION},
+    layers.SqueezeExcite: {"gate": "tanh", **ATTENTION},
 }
+# One value is taken or refused, or the names are Keras's own.
+NOT_KEPT = {"depth_multiplier", "dilation_rate", "groups"} | {f"kernel_{part}" for part in KERNEL}
 LAYERS = {
     "batch_norm": lambda **k: layers.BatchNormalization(**k),
     "channel_shuffle": lambda **k: layers.ChannelShuffle(3, **k),
@@ -46,6 +66,9 @@ LAYERS = {
     "excitation": lambda **k: layers.Excitation(8, 5, **k),
     "shift_balance": lambda **k: layers.ShiftBalance(5, **k),
     "squeeze_excite": lambda **k: layers.SqueezeExcite(5, **k),
+    "usual_squeeze_excite": lambda **k: layers.SqueezeExcite(5, use_bias=True, normalize=False, **k),
+    "dilated": lambda **k: layers.DynamicConv2D(8, 3, dilation_rate=2, hidden_units=5, **k),
+    "dilated_depthwise": lambda **k: layers.DynamicDepthwiseConv2D(3, dilation_rate=2, hidden_units=5, **k),
 }
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
@@ -62,25 +85,66 @@ def model_of(name, height=None, width=None, **arguments):
 
 @pytest.mark.parametrize("cls", ARGUMENTS)
 def test_config_round_trip(cls):
-    layer = cls(**ARGUMENTS[cls])
-    config = layer.get_config()
+    arguments = ARGUMENTS[cls]
+    config = cls(**arguments).get_config()
     assert cls.from_config(config).get_config() == config
-
-    defaults = {
-        parameter.name: parameter.default
-        for base in reversed(cls.__mro__)
-        if base.__module__.startswith("sb_keras")
+    required = {name: arguments[name] for name in ("filters", "kernel_size", "units") if name in arguments}
+    if cls is layers.Excitation:
+        required["hidden_units"] = 1
+    defaults = cls(**required).get_config()
+    for name in set(arguments) - {"filters", "kernel_size", "units", "data_format"}:
+        assert config[name] != defaults[name], name
+    named = {
+        parameter.name
+        for base in cls.__mro__
+        if base.__module__.startswith("sb_keras") and "__init__" in vars(base)
         for parameter in inspect.signature(base.__init__).parameters.values()
-        if parameter.name not in ("self", "kwargs")
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
-    assert set(ARGUMENTS[cls]) == set(defaults), "not all arguments are tested"
-    for name, value in ARGUMENTS[cls].items():
-        assert value != defaults[name]
-        if name in ("strides", "kernel_size"):
-            value = value if isinstance(value, tuple) else (value, value)
-        elif name == "kernel_initializer":
-            value = keras.initializers.serialize(value)
-        assert config[name] == value
+    assert named - {"self"} - NOT_KEPT <= set(arguments), "not all arguments are tested"
+
+
+@pytest.mark.parametrize("cls", [layers.DynamicConv2D, layers.DynamicDepthwiseConv2D])
+def test_dilation_is_in_the_configuration(cls):
+    required = {name: ARGUMENTS[cls][name] for name in ("filters", "kernel_size") if name in ARGUMENTS[cls]}
+    layer = cls.from_config(cls(**required, dilation_rate=2).get_config())
+    assert layer.dilation_rate == (2, 2)
+
+
+# In Keras's order, each unlike its default where ours can be.
+CONV = (2, "valid", "channels_last", (1, 1), 1, "relu", False, "ones", "ones", "l1", "l2", "l1", "non_neg")
+DEPTHWISE = (2, "valid", 1, "channels_last", (1, 1), "relu", False, "ones", "ones", "l1", "l2", "l1")
+NORM = (1, 0.8, 1e-2, False, False, "ones", "zeros", "ones", "zeros", "l1", "l2", "non_neg", "unit_norm")
+
+
+@pytest.mark.parametrize(
+    ("ours", "stock", "arguments"),
+    [
+        (layers.Conv2D, keras.layers.Conv2D, (6, [5, 5], *CONV, "unit_norm")),
+        (layers.DynamicConv2D, keras.layers.Conv2D, (6, [5, 5], *CONV, "unit_norm")),
+        (
+            layers.DynamicDepthwiseConv2D,
+            keras.layers.DepthwiseConv2D,
+            (3, *DEPTHWISE, "non_neg", "unit_norm"),
+        ),
+        (layers.BatchNormalization, keras.layers.BatchNormalization, (*NORM, False, None, 0.9, True)),
+        (
+            sb_keras.optimizers.SGD,
+            keras.optimizers.SGD,
+            (0.2, 0.8, True, 1e-3, None, 2.0, None, True, 0.9, 3, 2.0, 4, "mine"),
+        ),
+    ],
+)
+def test_positional_arguments_are_kerass(ours, stock, arguments):
+    """Whatever Keras calls them, the same values mean the same."""
+    parameters = [
+        p for p in inspect.signature(stock).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    assert len(arguments) == len(parameters), "not all of Keras's arguments are tested"
+    actual, expected = ours(*arguments).get_config(), stock(*arguments).get_config()
+    refused_otherwise = {"groups", "depth_multiplier", "name"}
+    for name in set(expected) - refused_otherwise:
+        assert actual[name] == expected[name], name
 
 
 def test_every_public_layer_is_tested():
@@ -178,15 +242,15 @@ def test_pooling_of_a_large_map_does_not_overflow(policy):
     np.testing.assert_allclose(pooled, np.full((1, 4), 150.15), rtol=0.02)
 
 
-PAIRS = ["shift_balance", "squeeze_excite"]
+PAIRS = ["shift_balance", "squeeze_excite", "usual_squeeze_excite"]
 
 
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ([(2, 4, 4, 3)], r"expects 2 input\(s\), but it received 1 input"),
-        ([(2, 4, 4, 3)] * 3, r"expects 2 input\(s\), but it received 3 input"),
+        ([(2, 4, 4, 3)], r"Received: 1 tensor\(s\) of shape \(2, 4, 4, 3\)$"),
+        ([(2, 4, 4, 3)] * 3, r"Received: 3 tensor\(s\) of shape "),
         ([(2, 3), (2, 4, 4, 3)], r"expected ndim=4, found ndim=2"),
         ([(2, 4, 4, 3), (3,)], r"expected min_ndim=2, found ndim=1"),
         ([(2, 4, 4, 3), (2, 4, 4, 4, 3)], r"expected max_ndim=4, found ndim=5"),
@@ -201,8 +265,27 @@ def test_wrong_lists(name, shapes, message):
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_single_tensor_is_not_taken_for_a_list(name):
     """A batch of two would unpack into trunk and inputs."""
-    with pytest.raises(ValueError, match=r"expects 2 input\(s\), but it received 1 input"):
+    message = r"`\w+\(\)\(\[T\(x\), x\]\)`.* A sequential model .* Received: 1 tensor\(s\) of shape"
+    with pytest.raises(ValueError, match=message):
         LAYERS[name]()(np.ones((2, 4, 4, 3), "float32"))
+    with pytest.raises(ValueError, match=message):
+        keras.Sequential([keras.Input((4, 4, 3)), LAYERS[name]()])
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("batch_norm", "conv")])
+def test_channels_first_is_not_read_as_channels_last(name):
+    """Neither of its own nor as Keras's setting; the layer's own word comes before the setting."""
+    with pytest.raises(ValueError, match=r"channels last only.* data_format='channels_first'$"):
+        LAYERS[name](data_format="channels_first")
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match=r"channels last only.* data_format='channels_first', Keras's"):
+            LAYERS[name]()
+        layer = LAYERS[name](data_format="channels_last")
+        earlier = {key: value for key, value in layer.get_config().items() if key != "data_format"}
+        assert type(layer).from_config(earlier).data_format == "channels_last"
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 @pytest.mark.parametrize("name", PAIRS)

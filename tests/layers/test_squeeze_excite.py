@@ -84,3 +84,20 @@ def test_gradient_is_the_trunks_where_the_gate_is_saturated_at_one(rng):
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         SqueezeExcite(**arguments)
+
+
+def test_the_usual_one_is_kerass_layers(rng):
+    """Hu et al.'s, with biases and without normalization, as GAP, two dense layers and a product."""
+    trunk, x = images(rng, 4, 3, 2, 8), images(rng, 4, 6, 5, 3)
+    layer = SqueezeExcite(hidden_units=5, use_bias=True, normalize=False)
+    layer.build([trunk.shape, x.shape])
+    randomize(layer, rng)
+    pooled = keras.layers.GlobalAveragePooling2D()(x)
+    dense = [keras.layers.Dense(5, activation="relu"), keras.layers.Dense(8, activation="sigmoid")]
+    weights = layer.get_weights()
+    assert [w.name for w in layer.weights] == ["kernel", "bias"] * 2
+    for stock, shape, own in zip(dense, [(4, 3), (4, 5)], (weights[:2], weights[2:]), strict=True):
+        stock.build(shape)
+        stock.set_weights(own)
+    expected = trunk * keras.ops.convert_to_numpy(dense[1](dense[0](pooled)))[:, None, None]
+    np.testing.assert_allclose(layer([trunk, x]), expected, **TOLERANCE)

@@ -8,7 +8,7 @@ import pytest
 
 from recipes.errors import UserError
 from recipes.recipe import Recipe
-from recipes.registry import RECIPES
+from recipes.registry import PAPER, RECIPES
 from recipes.settings import Compression, Optimizer
 
 RECIPE = RECIPES["cifar10-mobilenetv2-sb"]
@@ -142,6 +142,55 @@ def test_of_two_settings_of_a_key_the_last_counts():
 def test_set_refuses(assignment, message):
     with pytest.raises(UserError, match=message):
         RECIPE.override([assignment])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "assignments", "message"),
+    [
+        (
+            "cifar10-mobilenetv2-static",
+            ["model.attention.lambda_init=1"],
+            "where .*kind is static: it needs sb",
+        ),
+        ("cifar10-mobilenetv2-se", ["model.attention.lambda_init=1"], "where .*kind is se: it needs sb"),
+        ("cifar10-mobilenetv2-se-block", ["model.attention.positions=expand"], "it needs se or sb or"),
+        ("cifar10-mobilenetv2-dyconv", ["model.attention.placement=norm"], "it needs se or sb"),
+        ("cifar10-mobilenetv2-sb", ["model.attention.experts=2"], "it needs dyconv or condconv"),
+        ("cifar10-mobilenetv2-sb", ["temperature_epochs=3"], "it needs dyconv or condconv. Received: 3"),
+        (
+            "cifar10-mobilenetv2-dyconv",
+            ["temperature_epochs=3", "model.attention.gate=sigmoid"],
+            "temperature_epochs has no effect where model.attention.gate is sigmoid: it needs softmax",
+        ),
+        (
+            "cifar10-mobilenetv2-sb",
+            ["model.attention.dropout=0.2", "model.attention.kind=static"],
+            "model.attention.dropout has no effect where model.attention.kind is static",
+        ),
+        ("imagenet-mobilenetv2-static", ["data.pad=4"], "where data.augmentation is random_resized_crop"),
+        ("imagenet-mobilenetv2-static", ["data.test_splits=2007/test"], "where data.name is imagenet2012"),
+        ("digits-mobilenetv2-sb", ["data.skip_bad=true"], "where data.name is digits: it needs"),
+        ("voc-ssdlite-mobilenetv2-sb", ["model.dropout=0.1"], "where model.builder is SSDLite"),
+        ("voc-ssdlite-mobilenetv2-sb", ["data.augmentation=none", "data.flip=false"], "it needs ssd"),
+    ],
+)
+def test_what_has_no_effect_is_refused(recipe, assignments, message):
+    with pytest.raises(UserError, match=message):
+        RECIPES[recipe].override(assignments)
+    assert RECIPES[recipe].override(assignments, idle=True) != RECIPES[recipe]
+
+
+def test_what_has_an_effect_or_is_as_it_was_is_not_refused():
+    static = RECIPES["cifar10-mobilenetv2-static"]
+    assert static.override(["model.attention.lambda_init=0.1", "model.attention.gate=none"]) == static
+    together = static.override(["model.attention.lambda_init=1", "model.attention.kind=sb"])
+    assert together.model.attention.lambda_init == 1
+    condconv = ["model.attention.kind=condconv", "model.attention.gate=softmax", "temperature_epochs=2"]
+    assert static.override(condconv).temperature_epochs == 2
+    earlier = static.override(["model.attention.lambda_init=1"], idle=True)
+    assert Recipe.from_json(earlier.to_json()) == earlier
+    assert earlier.override(["model.attention.lambda_init=1", "epochs=1"]).epochs == 1
+    assert all(RECIPES[row.recipe].override([row.setting]) for row in PAPER if row.setting)
 
 
 @pytest.mark.parametrize(

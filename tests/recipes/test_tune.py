@@ -278,6 +278,7 @@ def test_algorithms(algorithm, trained, tmp_path):
         (("--set", "model.attention.kind=static"), "it has no attention whose values could be searched for"),
         (("--set", "data.name=image_folder"), "image_folder needs --set data.directory"),
         (("--choice", "epochs=1,2,1"), "--choice takes every value of a key once. Received: epochs=1,2,1"),
+        (("--choice", "model.attention.experts=2,8"), "model.attention.experts has no effect where"),
         (("--trials", "0"), "--trials must be at least 1. Received: 0"),
         (("--seeds", "0"), "--seeds must be at least 1. Received: 0"),
     ],
@@ -288,6 +289,14 @@ def test_wrong_input(options, message, trained, tmp_path, capsys):
     assert message in line
     assert not (tmp_path / "s").exists()
     assert not trained
+
+
+def test_kinds_of_attention_need_not_have_all_the_values(trained, tmp_path):
+    """λ with static is trained as what it is; the table shows both."""
+    kinds = ("--choice", "model.attention.kind=static,sb", "--choice", f"{LAMBDA}=0.1,0.5")
+    assert run_tune(tmp_path / "s", *kinds) == 0
+    assert {recipe.model.attention.kind for recipe in trained} == {"static", "sb"}
+    assert len(read_trials(tmp_path / "s")) == 4
 
 
 def test_directory_of_another_search(trained, tmp_path, capsys):

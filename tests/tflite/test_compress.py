@@ -161,6 +161,9 @@ def test_wrong_arguments(run, tmp_path, capsys):
     assert_refused(
         capsys, "compression.sparsity must be", run.path, *prune, "--set", "compression.sparsity=2"
     )
+    assert_refused(
+        capsys, "--method prune has no use for it", run.path, *prune, "--set", "compression.clusters=8"
+    )
     assert_refused(capsys, "unknown key", run.path, *prune, "--set", "compression.bits=4")
     steps = "compression.steps_per_epoch=1000"
     assert_refused(capsys, "steps_per_epoch must be at most", run.path, *prune, "--set", steps)

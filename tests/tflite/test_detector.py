@@ -273,7 +273,8 @@ def test_compressed_detectors_find_what_they_found(method, run, tmp_path, monkey
     from tflite import compress
 
     monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
-    settings = ("epochs=1", "steps_per_epoch=1", "learning_rate=1e-9", "sparsity=0.01", "clusters=256")
+    own = {"prune": ["sparsity=0.01"], "cluster": ["clusters=256"], "qat": []}
+    settings = ("epochs=1", "steps_per_epoch=1", "learning_rate=1e-9", *own[method])
     options = [part for each in settings for part in ("--set", f"compression.{each}")]
     out = tmp_path / "shapes.tflite"
     assert (

@@ -1,0 +1,54 @@
+"""Which keys of a recipe have no effect beside others: who sets one expects another training."""
+
+from recipes.data.catalog import CATALOG
+from recipes.errors import UserError
+from recipes.fields import flat_items
+from recipes.settings import BUILDERS
+
+_KIND, _GATE = "model.attention.kind", "model.attention.gate"
+_DYNAMIC = ("dyconv", "condconv")
+_ATTENTION = ("se-block", "se", "sb", *_DYNAMIC)
+_TEMPERATURE = ((_KIND, _DYNAMIC), (_GATE, ("softmax",)))
+# For a key the others that it needs, and which of their values.
+_NEEDS = {
+    "model.attention.positions": ((_KIND, ("se", "sb", *_DYNAMIC)),),
+    "model.attention.placement": ((_KIND, ("se", "sb")),),
+    "model.attention.gate": ((_KIND, _ATTENTION),),
+    "model.attention.lambda_init": ((_KIND, ("sb",)),),
+    "model.attention.hidden_multiplier": ((_KIND, _ATTENTION),),
+    "model.attention.dropout": ((_KIND, _ATTENTION),),
+    "model.attention.experts": ((_KIND, _DYNAMIC),),
+    "model.attention.temperature": _TEMPERATURE,
+    "temperature_epochs": _TEMPERATURE,
+    "model.dropout": (("model.builder", BUILDERS["classification"]),),
+    "optimizer.momentum": (("optimizer.name", ("sgd",)),),
+    "data.pad": (("data.augmentation", ("pad_crop",)),),
+    "data.train_splits": (("data.name", ("voc",)),),
+    "data.test_splits": (("data.name", ("voc",)),),
+    "data.skip_bad": (("data.name", tuple(name for name in CATALOG if CATALOG[name].needs_tensorflow)),),
+}
+
+
+def check_effects(recipe, keys, before):
+    """Raises a `UserError` if a key was given a value that changes nothing.
+
+    Args:
+        recipe: The recipe with the values.
+        keys: Those that were set.
+        before: The recipe without; its values, and those of a new recipe, may be set wherever they are.
+    """
+    values, earlier = dict(flat_items(recipe)), dict(flat_items(before))
+    defaults = dict(flat_items(type(recipe)("")))
+    needed = {**values, _GATE: recipe.model.attention.effective_gate}
+    for key in keys:
+        if values[key] in (earlier[key], defaults[key]):
+            continue
+        needs = _NEEDS.get(key, ())
+        if key == "data.flip" and recipe.data.task == "detection":
+            needs = (("data.augmentation", ("ssd",)),)
+        for other, useful in needs:
+            if needed[other] not in useful:
+                raise UserError(
+                    f"{key} has no effect where {other} is {needed[other]}: it needs {' or '.join(useful)}. "
+                    f"Received: {values[key]}"
+                )
