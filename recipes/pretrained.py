@@ -29,14 +29,15 @@ def normalization(weights):
     return _BY_SUFFIX.get(path.suffix)
 
 
-def follow(recipe, keys):
+def follow(recipe, assignments):
     """A recipe whose pictures are normalized as its `model.weights` need it.
 
     Args:
         recipe: The recipe.
-        keys: Those that the user has set. With `data.mean` or `data.std` among them nothing is changed.
+        assignments: What the user has set, `key=value`. With `data.mean` or `data.std` nothing is changed.
     """
-    if "model.weights" not in keys or {"data.mean", "data.std"} & set(keys) or not recipe.model.weights:
+    keys = {assignment.partition("=")[0] for assignment in assignments}
+    if "model.weights" not in keys or {"data.mean", "data.std"} & keys or not recipe.model.weights:
         return recipe
     found = normalization(recipe.model.weights)
     if found is None:

@@ -118,7 +118,7 @@ class RunDirectory:
 
     def check_untrained(self):
         """Raises a `UserError` if there is a checkpoint."""
-        if self._checkpoint_files():
+        if self.has_checkpoints:
             raise UserError(
                 f"another process has trained into {self.path} meanwhile; start again to go on with it"
             )
@@ -128,9 +128,14 @@ class RunDirectory:
         return Recipe.read(self._recipe_file)
 
     @property
+    def has_checkpoints(self):
+        """Whether there is a checkpoint, whole or damaged."""
+        return bool(self._checkpoint_files())
+
+    @property
     def is_finished(self):
         """Whether nothing is left to train, nor a final.keras to write again from a checkpoint."""
-        return bool(self.result) and (self.final_file.is_file() or not self._checkpoint_files())
+        return bool(self.result) and (self.final_file.is_file() or not self.has_checkpoints)
 
     @property
     def result(self) -> Any:

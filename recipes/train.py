@@ -26,15 +26,14 @@ def main(argv=None):
     parser.add_argument("--strategy", choices=STRATEGIES, default="one-device", help="tf.distribute strategy")
     args = parser.parse_args(argv)
 
-    recipe = registry.find(args.recipe).override(args.set)
-    recipe = pretrained.follow(recipe, [assignment.partition("=")[0] for assignment in args.set])
+    recipe = pretrained.follow(registry.find(args.recipe).override(args.set), args.set)
     run = RunDirectory(args.run_dir)
     run.check(recipe)
     if run.is_finished:
         print(f"{run.path} is finished already: {_score(recipe, run.result)}. Nothing was changed.")
         return 0
     check(recipe.data)
-    if run.latest_checkpoint()[0] is None:
+    if not run.has_checkpoints:
         pretrained.check(recipe)
     if args.strategy != "multi-worker" and run.path.is_dir():
         with run.locked():

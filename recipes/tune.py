@@ -48,8 +48,7 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
         parser.add_argument(bound.option, type=bound.type, metavar="N", help=bound.help)
     args = parser.parse_args(argv)
 
-    recipe = registry.find(args.recipe).override(args.set)
-    recipe = pretrained.follow(recipe, [assignment.partition("=")[0] for assignment in args.set])
+    recipe = pretrained.follow(registry.find(args.recipe).override(args.set), args.set)
     space = dict(SPACES[args.space or "lambda"]) if args.space or not args.choice else {}
     choices = list(map(_choice, args.choice))
     space.update(choices)

@@ -67,10 +67,8 @@ def convolutions(model, on_input=True):
         layer = node.operation
         of_images = bool(node.input_tensors) and all(id(tensor) in images for tensor in node.input_tensors)
         if type(layer) in _CONVOLUTIONS:
-            source, attended = (
-                node.input_tensors[0],
-                isinstance(readers.get(id(node.outputs[0])), ChannelAttention),
-            )
+            source = node.input_tensors[0]
+            attended = isinstance(readers.get(id(node.outputs[0])), ChannelAttention)
             calls.append(Convolution(layer, source.shape[-1], of_images, _obstacle(layer, source, attended)))
         elif has_graph(layer):
             calls += convolutions(layer, of_images)

@@ -13,10 +13,7 @@ Squeeze-and-Excite multiplies by σ(F(x)), about ½ at first, which no initial v
 for every input; and CondConv's coefficients, sigmoids, do not sum to 1.
 """
 
-import dataclasses
-
 import keras
-import numpy as np
 
 from sb_keras.attachable import choose
 from sb_keras.attention import Attention
@@ -69,9 +66,7 @@ def attach(model, attention: str | Attention = "sb", layers=None):
     model.compile("adam", "sparse_categorical_crossentropy")
     ```
     """
-    if isinstance(attention, str):
-        attention = dataclasses.replace(Attention.of(attention), lambda_init=0.0)
-    attention = Attention.of(attention)
+    attention = Attention.of(attention, lambda_init=0.0)
     if attention.kind in _REFUSED:
         raise ValueError(
             f'`attention` must be "sb" or "dyconv", which leave a trained network what it is. '
@@ -90,7 +85,7 @@ def _with_attention(model, attention, chosen):
     """A copy of a functional model, with attention on the convolutions that are `chosen`, by `id`."""
     model, copies = as_functional(model), {}
     norms = _norms_behind(model, chosen) if attention.placement == "norm" else {}
-    averages = {}  # of the convolutions whose attention is behind their normalization
+    shifts = {}  # for a convolution, by `id`, the function that adds its attention to a trunk
 
     def call(layer, *args, **kwargs):
         if not isinstance(layer, keras.layers.Layer):
@@ -106,37 +101,32 @@ def _with_attention(model, attention, chosen):
         each = chosen.get(id(layer))
         if each is None:
             copy = _copy(layer)
-            return (
-                copy
-                if id(layer) not in norms
-                else lambda x, **kwargs: shifted(norms[id(layer)], copy(x, **kwargs))
-            )
+            if id(layer) not in norms:
+                return copy
+            return lambda x, **kwargs: shifts[norms[id(layer)]](copy(x, **kwargs))
         activate = _activation(layer)
         if attention.kind == "dyconv":
             dynamic = _dynamic(each, attention)
             return lambda x: activate(dynamic(x))
         copy = _copy(layer, activation="linear")
-        context = GlobalContext(dtype=layer.dtype_policy, name=f"{layer.name}_context")
+        common = {"dtype": layer.dtype_policy, "data_format": "channels_last"}
+        context = GlobalContext(name=f"{layer.name}_context", **common)
         hidden_units = max(1, each.filters // 6) if each.is_depthwise else each.filters  # paper, section 5.1
-        each.attend = shift_balance(
-            attention, hidden_units, dtype=layer.dtype_policy, name=f"{layer.name}_sb"
-        )
+        attend = shift_balance(attention, hidden_units, dtype=layer.dtype_policy, name=f"{layer.name}_sb")
 
         def convolution(x):
-            x, averages[id(layer)] = context(x)
+            x, average = context(x)
+            shifts[id(layer)] = lambda trunk: attend([trunk, average])
             trunk = copy(x)
-            return trunk if each in norms.values() else activate(shifted(each, trunk))
+            return trunk if id(layer) in norms.values() else activate(shifts[id(layer)](trunk))
 
         return convolution
-
-    def shifted(each, trunk):
-        return each.attend([trunk, averages[id(each.layer)]])
 
     return rebuilt(model, call)
 
 
 def _norms_behind(model, chosen):
-    """For the normalizations behind chosen convolutions, by `id`, these convolutions."""
+    """For the normalizations behind chosen convolutions these convolutions; both by `id`."""
     graph = nodes(model)
     calls = [id(node.operation) for node in graph]
     convolutions = {
@@ -158,7 +148,7 @@ def _norms_behind(model, chosen):
                         f"Cannot attach attention behind the normalization of '{each.layer.name}', which is "
                         'shared: expected placement="conv"'
                     )
-                norms[id(node.operation)] = each
+                norms[id(node.operation)] = id(each.layer)
     return norms
 
 
@@ -212,9 +202,7 @@ def _dynamic(each, attention):
         outputs = dynamic(x)
         if is_new:
             kernel, *bias = layer.get_weights()
-            dynamic.kernel.assign(
-                np.broadcast_to(kernel.reshape(dynamic.kernel.shape[1:]), dynamic.kernel.shape)
-            )
+            dynamic.begin_with(kernel)
             if dynamic.bias is not None:
                 dynamic.bias.assign(bias[0])
         return outputs

@@ -90,12 +90,17 @@ class Attention:
         return self.gate or _OWN_GATES[self.kind]
 
     @classmethod
-    def of(cls, attention):
-        """Turns what a builder's `attention` argument takes, a kind or an `Attention`, into the latter."""
+    def of(cls, attention, **fields):
+        """Turns what a builder's `attention` argument takes, a kind or an `Attention`, into the latter.
+
+        Args:
+            attention: A kind or an `Attention`.
+            **fields: The fields of a kind that are not to be the defaults.
+        """
         if isinstance(attention, cls):
             return attention
         if isinstance(attention, str):
-            return cls(attention)
+            return cls(attention, **fields)
         raise ValueError(
             f"`attention` must be an `Attention` or one of {KINDS}. Received: attention={attention!r}"
         )

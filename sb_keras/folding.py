@@ -67,9 +67,10 @@ def fold(model):
     """
     model = as_functional(model)
     _check_not_quantized(model)
-    calls = [node.operation for node in nodes(model)]
-    idle = {layer for layer in calls if all(map(_is_idle, (n for n in nodes(model) if n.operation is layer)))}
-    absorbed, followed = _absorbed(model, idle)
+    graph = nodes(model)
+    calls = [node.operation for node in graph]
+    idle = set(calls) - {node.operation for node in graph if not _is_idle(node)}
+    absorbed, followed = _absorbed(model, graph, idle)
     gone = idle | {norm for norm, _ in (*absorbed.values(), *followed.values())}
     copies = {}  # what is called again has the same weights again
 
@@ -106,13 +107,12 @@ def fold(model):
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
-def _absorbed(model, idle):
+def _absorbed(model, graph, idle):
     """For every layer that a batch normalization goes into: the latter and its map.
 
     Returns:
         Two dictionaries: of normalizations behind the layer, and of those in front of it.
     """
-    graph = nodes(model)
     readers = {}
     for node in graph:
         for tensor in node.input_tensors:
@@ -141,7 +141,7 @@ def _absorbed(model, idle):
         """The dense layer that alone reads `tensor`; None if there is none."""
         if id(tensor) in outputs or len(readers[id(tensor)]) != 1:
             return None
-        ((reader,),) = [readers[id(tensor)]]
+        (reader,) = readers[id(tensor)]
         layer = reader.operation
         if layer in idle and calls.count(layer) == 1:
             return dense_behind(*reader.outputs)

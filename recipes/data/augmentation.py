@@ -136,10 +136,8 @@ def random_erasing(images, seed, share, value, area=(0.02, 1 / 3), aspect_ratio=
     pixels = rows * columns * (area[0] + areas * (area[1] - area[0]))
     low, high = tf.math.log(aspect_ratio[0]), tf.math.log(aspect_ratio[1])
     ratios = tf.exp(low + ratios * (high - low))
-    heights, widths = (
-        tf.minimum(tf.sqrt(pixels / ratios), rows),
-        tf.minimum(tf.sqrt(pixels * ratios), columns),
-    )
+    heights = tf.minimum(tf.sqrt(pixels / ratios), rows)
+    widths = tf.minimum(tf.sqrt(pixels * ratios), columns)
     tops, lefts = tops * (rows - heights), lefts * (columns - widths)
 
     def inside(size, starts, lengths):

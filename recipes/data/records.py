@@ -15,7 +15,7 @@ import tensorflow as tf
 from recipes.data.augmentation import random_resized_crop, resized_center
 from recipes.data.pictures import complain, decode
 from recipes.data.split import Dataset
-from recipes.data.tf_batches import TensorFlowSplit, mapped, normalize, recolored, rounded, shuffled
+from recipes.data.tf_batches import TensorFlowSplit, finished, mapped, shuffled
 from recipes.data.tfds_arrays import unavailable
 from recipes.errors import UserError
 
@@ -134,8 +134,7 @@ class Records(TensorFlowSplit):
 
         def batch(step, examples):
             images, labels = examples
-            images = recolored(images, (recipe.seed, step), data)
-            return rounded(images) if pixels else normalize(images, data), labels
+            return finished(images, (recipe.seed, step), data, pixels), labels
 
         epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
         batches = epochs.flat_map(epoch_of_batches).enumerate(start=first_epoch * steps)

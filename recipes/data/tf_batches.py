@@ -49,8 +49,7 @@ class IndexedSplit(TensorFlowSplit):
 
         def batch(step, indices):
             images, targets = self.augmented(rows(indices), (recipe.seed, step), data)
-            images = recolored(images, (recipe.seed, step), data)
-            return rounded(images) if pixels else normalize(images, data), targets
+            return finished(images, (recipe.seed, step), data, pixels), targets
 
         return mapped(shuffled_indices(len(self), recipe, first_epoch), batch).prefetch(2)
 
@@ -107,8 +106,8 @@ def rounded(pixels):
     return tf.round(tf.cast(pixels, tf.float32))
 
 
-def recolored(images, seed, data):
-    """The recipe's color jitter and random erasing of training images, with their pixels from 0 to 255."""
+def finished(images, seed, data, pixels):
+    """Augmented training images, recolored and erased as the recipe asks, and normalized or as `pixels`."""
     fold_in = tf.random.experimental.stateless_fold_in  # pyright: ignore[reportAttributeAccessIssue]
     seed = tf.cast(tf.stack(seed), tf.int64)
     if data.color_jitter:
@@ -116,7 +115,7 @@ def recolored(images, seed, data):
     if data.random_erasing:
         mean = [255 * value for value in data.mean]
         images = random_erasing(images, fold_in(seed, 2), data.random_erasing, mean)
-    return images
+    return rounded(images) if pixels else normalize(images, data)
 
 
 def padding(data):

@@ -102,9 +102,8 @@ def train(run, strategy=None, recipe=None) -> Any:
         if recipe.early_stopping_epochs:
             model = run.load_model("best")
         else:
-            model.optimizer.finalize_variable_values(
-                model.trainable_variables
-            )  # the average's, if it has one
+            # The average's, if there is one.
+            model.optimizer.finalize_variable_values(model.trainable_variables)
         run.save_model(model, run.final_file)
         result = _result(run, recipe, model, dataset.classes, evaluate(model, dataset.test))
         run.write_result(result)

@@ -49,7 +49,3 @@ class GlobalContext(ChannelsLast):
 
     def compute_output_shape(self, input_shape):
         return [input_shape, (input_shape[0], input_shape[-1])]
-
-    def get_config(self):
-        # Defined here, so that a `dtype` that is a policy and no name is written too: Keras's own cannot.
-        return super().get_config()

@@ -145,6 +145,11 @@ class DynamicConv(ChannelsLast):
             kernels.append(initializer(shape[1:], dtype))
         return ops.stack(kernels)
 
+    def begin_with(self, kernel):
+        """Has every kernel be that of a static convolution: mixed by a softmax, they are that one."""
+        one = ops.reshape(kernel, self.kernel.shape[1:])
+        self.kernel.assign(ops.broadcast_to(one, self.kernel.shape))
+
     def _constrain_kernels(self, kernels):
         """Every kernel on its own: a constraint's axes are those of one."""
         constraint: Any = self.kernel_constraint

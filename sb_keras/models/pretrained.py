@@ -4,7 +4,6 @@ Whatever the file, its weights become a dictionary from names of layers, as the 
 as Keras shapes them; `load` then compares every name and shape before it changes anything.
 """
 
-import dataclasses
 import difflib
 import os
 import pathlib
@@ -29,9 +28,7 @@ HEAD = "predictions"
 
 def initial_attention(attention, weights):
     """The attention of a network: with weights of a trained one, a kind's λ is 0 at first."""
-    if weights is not None and isinstance(attention, str):
-        return dataclasses.replace(Attention.of(attention), lambda_init=0.0)
-    return Attention.of(attention)
+    return Attention.of(attention) if weights is None else Attention.of(attention, lambda_init=0.0)
 
 
 def load(model, weights, width_multiplier, network="mobilenet_v2"):
@@ -244,8 +241,7 @@ def _assign(model, found, path):
         if weights is not None:
             layer.set_weights(weights)
         else:
-            kernel = found[layer.name][0].reshape(layer.kernel.shape[1:])
-            layer.kernel.assign(np.broadcast_to(kernel, layer.kernel.shape))
+            layer.begin_with(found[layer.name][0])
 
 
 def _is_kernel_of(layer, source):

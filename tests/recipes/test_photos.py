@@ -34,15 +34,11 @@ def weights(tmp_path, monkeypatch):
     """A run directory of a network with other classes and one block a stage."""
     stages = tuple(dataclasses.replace(stage, repeats=1) for stage in mobilenet_v2.STAGES)
     monkeypatch.setattr(mobilenet_v2, "STAGES", stages)
-    sb_keras.MobileNetV2((32, 32, 3), 0.1, classes=7).save(make(tmp_path / "trained") / "best.keras")
+    (tmp_path / "trained").mkdir()
+    sb_keras.MobileNetV2((32, 32, 3), 0.1, classes=7).save(tmp_path / "trained" / "best.keras")
     recipe = RECIPES["photos-mobilenetv2-static"].override(["data.mean=0.4,0.5,0.6"])
     (tmp_path / "trained" / "recipe.json").write_text(recipe.to_json())
     return tmp_path / "trained"
-
-
-def make(directory):
-    directory.mkdir()
-    return directory
 
 
 def run(recipe, folder, weights, directory, *settings):
