@@ -75,7 +75,7 @@ class Data:
         test_splits: What it is tested on.
         image_size: Height and width in pixels.
         augmentation: `"pad_crop"`, `"random_resized_crop"`, `"ssd"` (objects with boxes) or `"none"`. With
-            `"random_resized_crop"` a test picture is the centre of one resized to 8/7 of `image_size`.
+            `"random_resized_crop"` a test picture is the middle of one resized to 8/7 of `image_size`.
         pad: Zero pixels added on every side before a random crop back to `image_size`.
         flip: Whether to mirror half of the training images.
         color_jitter: Largest change of a training image's brightness, contrast and saturation, as a share of
@@ -125,6 +125,18 @@ class Data:
         for mean, std in zip(self.mean, self.std, strict=True):
             check_in_range("data.mean", mean)
             check_in_range("data.std", std, above=0)
+
+    @property
+    def whole_size(self):
+        """Height and width in pixels of a whole test picture, of which a network sees the middle.
+
+        Where training pictures are parts, ImageNet's way: 256×256, the middle 224×224 (paper, section 5.1).
+        """
+        return (
+            round(self.image_size * 256 / 224)
+            if self.augmentation == "random_resized_crop"
+            else self.image_size
+        )
 
     @property
     def task(self):

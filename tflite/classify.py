@@ -8,28 +8,25 @@ Class names and normalization are read from the file.
 
 import pathlib
 import sys
-import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 if not __package__:  # run as `python tflite/classify.py`: imports start at the root of the checkout
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from recipes.command import Parser, exit_code
+from recipes.data.image_files import read_rgb
 from recipes.errors import UserError, check_in_range
 from tflite.interpreter import open_interpreter, predict
 from tflite.metadata import read_metadata
-
-# What Pillow raises on files that are no pictures, or damaged ones, and on huge ones.
-_NOT_READABLE = (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def read_image(path, height, width):
     """Reads a picture as RGB pixels of a given size.
 
-    It is turned as its EXIF data say, a transparent one loses its transparency, and the whole picture is
-    stretched to the size, by triangular interpolation with antialiasing, as `recipes.data` does for training.
+    It is read as by `recipes.data.image_files.read_rgb`, and the whole picture is stretched to the size, by
+    triangular interpolation with antialiasing, as `recipes.data` does for training.
 
     Args:
         path: Path of a picture in any format that Pillow reads.
@@ -48,16 +45,8 @@ def read_image(path, height, width):
     pixels = read_image("photo.jpg", 32, 32)
     ```
     """
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # Pillow's: corrupt EXIF, …
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):  # of which `convert` would cut off all that is above 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
-            return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
-    except _NOT_READABLE as error:
-        raise UserError(
-            f"cannot read {path} as a picture: {getattr(error, 'strerror', None) or error}"
-        ) from error
+    resized = read_rgb(path).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
 
 
 def classify(image, model):

@@ -57,7 +57,7 @@ def main(argv=None):
     run.model_file(args.model)
     check(recipe.data)
     start_keras(only="tensorflow")
-    from tflite.export import build, metadata_of
+    from tflite.export import build, metadata_of, pixel_input
     from tflite.fine_tuning import fine_tuned
 
     model, dataset = run.load_model(args.model), load(recipe.data)
@@ -67,7 +67,7 @@ def main(argv=None):
     content = fine_tuned(args.method, model, dataset, recipe, quantize, metadata_of(run, what))
     write_bytes(content, out)
 
-    reference = build(model, normalization=(recipe.data.mean, recipe.data.std), metadata=metadata_of(run))
+    reference = build(model, metadata=metadata_of(run), **pixel_input(recipe.data))
     rows = compare({"float32": reference, args.method: content}, dataset.test, recipe)
     layers = layer_table(content, model)
     printed = [

@@ -72,6 +72,7 @@ def main(argv=None):
         build,
         check_fixed_kernels,
         metadata_of,
+        pixel_input,
         sampled_pixels,
     )
 
@@ -79,7 +80,6 @@ def main(argv=None):
     dataset: Any = load(recipe.data) if integers or args.evaluate else None
     if dataset:
         task_of(recipe).check_classes(dataset, model)
-    normalization = (recipe.data.mean, recipe.data.std)
     metadata = metadata_of(run, args.quantize, args.author, args.license)
     try:
         if args.quantize == "qat-int8":
@@ -90,7 +90,7 @@ def main(argv=None):
         else:
             count = args.calibration_images or CALIBRATION_IMAGES
             pixels = sampled_pixels(dataset, recipe, count) if integers else None
-            content = build(model, args.quantize, pixels, normalization, metadata)
+            content = build(model, args.quantize, pixels, metadata=metadata, **pixel_input(recipe.data))
     except ValueError as error:
         raise UserError(str(error)) from error
     if args.evaluate and not _passes(model, content, dataset.test, recipe, args):
@@ -107,7 +107,7 @@ def _passes(model, content, test, recipe, args):
 
     import sb_keras
     from tflite import accuracy
-    from tflite.export import build
+    from tflite.export import build, pixel_input
     from tflite.interpreter import open_content
 
     test, detector = test.select(slice(args.images)), recipe.data.task == "detection"
@@ -121,7 +121,7 @@ def _passes(model, content, test, recipe, args):
     print(f"{len(test)} test images; the file loses {drop:.2f} points, at most {most:g} are allowed")
     if drop <= most:
         return True
-    reference = build(model, normalization=(recipe.data.mean, recipe.data.std))
+    reference = build(model, **pixel_input(recipe.data))
     layers = {layer.name for layer in folded.layers}
     few = test.select(slice(accuracy.IMAGES_FOR_LAYERS))
     pixels = np.stack(list(accuracy.pixels_of(few, recipe.data)))

@@ -6,6 +6,7 @@ its object-detection tools, MediaPipe and LiteRT have built in. It goes behind a
 already, and works in floats: logits and offsets keep scales of their own until there.
 """
 
+import functools
 import itertools
 
 import keras
@@ -16,6 +17,7 @@ from flatbuffers import flexbuffers
 from sb_keras.detection import ssdlite_anchors
 from sb_keras.detection.boxes import VARIANCES
 from sb_keras.graph import as_functional, tensor_names
+from tflite import model_file
 from tflite.interpreter import quantized
 from tflite.metadata import DETECTION_OUTPUTS
 
@@ -61,36 +63,10 @@ def add_detection(model):
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     ends = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
 
-    def add_tensor(name, shape, data=None):
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = name.encode(), np.array(shape, "int32"), 0
-        tensor.type = schema.TensorType.FLOAT32
-        if data is not None:
-            data = np.asarray(data)
-            tensor.type = schema.TensorType.INT32 if data.dtype == "int32" else schema.TensorType.FLOAT32
-            tensor.buffer = len(model.buffers)
-            model.buffers.append(schema.BufferT(np.frombuffer(data.tobytes(), np.uint8)))
-        graph.tensors.append(tensor)
-        return len(graph.tensors) - 1
-
-    def constant(name, values, dtype="int32"):
-        values = np.array(values, dtype)
-        return add_tensor(name, values.shape, values)
-
-    def add_operator(name, inputs, outputs, version=1, **options):
-        entry, operator = schema.OperatorCodeT(), schema.OperatorT()
-        entry.builtinCode = getattr(schema.BuiltinOperator, name)
-        entry.deprecatedBuiltinCode, entry.version = min(entry.builtinCode, 127), version
-        operator.opcodeIndex = len(model.operatorCodes)
-        operator.inputs, operator.outputs = np.array(inputs, "int32"), np.array(outputs, "int32")
-        if options:
-            kind = f"{name.capitalize()}Options"
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-            operator.builtinOptions = getattr(schema, f"{kind}T")()
-            vars(operator.builtinOptions).update(options)
-        model.operatorCodes.append(entry)
-        graph.operators.append(operator)
-        return entry, operator
+    add_tensor, constant, add_operator = (
+        functools.partial(function, model)
+        for function in (model_file.add_tensor, model_file.add_constant, model_file.add_operator)
+    )
 
     def as_floats(name):
         tensor = graph.tensors[ends[name]]

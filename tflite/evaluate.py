@@ -13,7 +13,7 @@ import numpy as np
 
 from recipes import registry
 from recipes.command import Parser, exit_code, start_keras
-from recipes.data import load
+from recipes.data import load, middle
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
 from recipes.run_directory import RunDirectory
@@ -49,12 +49,15 @@ def main(argv=None):
     if metadata is not None and metadata.labels is not None:
         check_class_names(dataset, metadata.labels)
     test = dataset.test.select(slice(args.images))
-    detector, size = recipe.data.task == "detection", recipe.data.image_size
+    detector = recipe.data.task == "detection"
+    # A file that was converted without its recipe takes what the network sees.
+    size = interpreter.get_input_details()[0]["shape"][1]
+    size = size if size in (recipe.data.image_size, recipe.data.whole_size) else recipe.data.whole_size
     outputs = [(1, len(dataset.classes))]
     if detector:
         outputs = [(1, DETECTIONS, 4), (1, DETECTIONS), (1, DETECTIONS), (1,)]
     _check_model(interpreter, (1, size, size, 3), outputs, args.file)
-    inputs = functools.partial(file_inputs, data=recipe.data, metadata=metadata)
+    inputs = functools.partial(file_inputs, data=recipe.data, metadata=metadata, size=size)
     show = _show_detector if detector else _show_classifier
     show(models, interpreter, test, recipe, inputs)
     print(f"{len(test)} test images of {recipe.name}")
@@ -83,7 +86,7 @@ def _show_classifier(models, interpreter, test, recipe, inputs):
     print(format_table(("model", "accuracy", "same class", "largest difference"), rows, "<>>>"))
 
 
-def file_inputs(pixels, data, metadata):
+def file_inputs(pixels, data, metadata, size):
     """Images as a file takes them.
 
     Args:
@@ -91,10 +94,11 @@ def file_inputs(pixels, data, metadata):
         data: The recipe's `recipes.recipe.Data`.
         metadata: The file's `tflite.metadata.Metadata`; None for none. If it does not say how
             the input is normalized, the file takes what the Keras model takes.
+        size: Height and width of what the file takes, the middle of the image or the whole.
     """
     normalization = data if metadata is None or metadata.mean is None else metadata
     mean, std = np.array([normalization.mean, normalization.std], "float32")
-    return (pixels / np.float32(255) - mean) / std
+    return (middle(pixels, size) / np.float32(255) - mean) / std
 
 
 def _check_model(interpreter, image_shape, output_shapes, path):

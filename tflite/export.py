@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import sb_keras
-from recipes.data import to_pixels
+from recipes.data import middle, to_pixels
 from recipes.tasks import TASKS
 from sb_keras.graph import as_functional, inner_layers, operation_of, tensor_names
 from sb_keras.layers import DynamicConv
@@ -70,7 +70,15 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
     return build(model, quantize, images, normalization, metadata)
 
 
-def build(model, quantize="float32", images=None, normalization=None, metadata=None, fine_tuning=None):
+def build(
+    model,
+    quantize="float32",
+    images=None,
+    normalization=None,
+    metadata=None,
+    fine_tuning=None,
+    whole_size=None,
+):
     """As `convert`, of images as the file takes them.
 
     Args:
@@ -81,6 +89,8 @@ def build(model, quantize="float32", images=None, normalization=None, metadata=N
         normalization: As for `convert`; with it, the images are pixels from 0 to 255.
         metadata: The file's `tflite.metadata.Metadata`; None for none.
         fine_tuning: Further arguments of `tflite.compression.quantization_aware`, by name.
+        whole_size: Height and width of the pictures that the file takes, if they are larger than what the
+            network sees of them, the middle; None for the same.
 
     Returns:
         The bytes of the .tflite file.
@@ -88,7 +98,7 @@ def build(model, quantize="float32", images=None, normalization=None, metadata=N
     Raises:
         ValueError: As `convert`.
     """
-    image_shape(model)
+    is_part = whole_size not in (None, *image_shape(model)[:2])
     folded, detector, integers = sb_keras.fold(model), is_detector(model), quantize in CALIBRATED
     labels = None if metadata is None else metadata.labels
     classes = TASKS["detection"].classes_of(model) if detector else model.outputs[0].shape[-1]
@@ -114,10 +124,20 @@ def build(model, quantize="float32", images=None, normalization=None, metadata=N
         *([functools.partial(model_file.order_outputs, names=names)] if len(names) > 1 else []),
         *([add_detection] if detector else []),
         *([make_unsigned] if integers and normalization is not None else []),
+        *([functools.partial(model_file.take_middle, size=whole_size)] if is_part else []),
     ]
     if edits:
         content = model_file.edited(content, *edits)
     return content if metadata is None else add_metadata(content, metadata)
+
+
+def pixel_input(data):
+    """What a file takes that is fed with pictures: arguments of `build`.
+
+    Args:
+        data: The recipe's `recipes.settings.Data`.
+    """
+    return {"normalization": (data.mean, data.std), "whole_size": data.whole_size}
 
 
 def image_shape(model):
@@ -192,7 +212,7 @@ def metadata_of(run, quantize="float32", author="", license=""):
     return Metadata(
         name=recipe.name,
         description=f"{model.builder} ×{model.width_multiplier:g}, {model.attention.kind} attention, "
-        f"{quantize}; trained on {recipe.data.name}",
+        f"{quantize}; trained on {recipe.data.name}{_seen(recipe.data)}",
         version=sb_keras.__version__,
         author=author,
         license=license,
@@ -201,6 +221,11 @@ def metadata_of(run, quantize="float32", author="", license=""):
         std=(1 / 255, 1 / 255, 1 / 255),
         recipe=recipe.to_json(),
     )
+
+
+def _seen(data):
+    whole, seen = data.whole_size, data.image_size
+    return "" if seen == whole else f"; of {whole}×{whole} pixels it sees the middle {seen}×{seen}"
 
 
 def sampled_pixels(dataset, recipe, count=CALIBRATION_IMAGES):
@@ -212,4 +237,5 @@ def sampled_pixels(dataset, recipe, count=CALIBRATION_IMAGES):
         count: How many, at most.
     """
     sample = dataset.train.sample(count, recipe.seed)
-    return np.concatenate([np.asarray(pixels) for pixels, _ in sample.pixel_batches(recipe.data, 100)])
+    batches = sample.pixel_batches(recipe.data, 100)
+    return np.concatenate([middle(np.asarray(pixels), recipe.data.image_size) for pixels, _ in batches])

@@ -4,7 +4,7 @@ import dataclasses
 
 from recipes.command import progress
 from tflite.compression import METHODS
-from tflite.export import CALIBRATED, build, sampled_pixels
+from tflite.export import CALIBRATED, build, pixel_input, sampled_pixels
 
 
 def fine_tuned(method, model, dataset, recipe, quantize, metadata=None):
@@ -24,7 +24,7 @@ def fine_tuned(method, model, dataset, recipe, quantize, metadata=None):
     Raises:
         UserError: If the network cannot be compressed so.
     """
-    compression, normalization = recipe.compression, (recipe.data.mean, recipe.data.std)
+    compression, takes = recipe.compression, pixel_input(recipe.data)
     epoch = dataclasses.replace(recipe, epochs=1, steps_per_epoch=compression.steps_per_epoch)
     epoch = dataclasses.replace(epoch, steps_per_execution=1)
     steps = compression.epochs * epoch.steps(len(dataset.train))
@@ -32,7 +32,7 @@ def fine_tuned(method, model, dataset, recipe, quantize, metadata=None):
         settings = {"compression": compression, "progress": lambda *_: bar.update()}
         if method == "qat":
             pixels = dataset.train.training_batches(epoch, pixels=True)
-            return build(model, "qat-int8", pixels, normalization, metadata, settings)
+            return build(model, "qat-int8", pixels, metadata=metadata, fine_tuning=settings, **takes)
         network = METHODS[method](model, dataset.train.training_batches(epoch), **settings)
     images = sampled_pixels(dataset, recipe) if quantize in CALIBRATED else None
-    return build(network, quantize, images, normalization, metadata)
+    return build(network, quantize, images, metadata=metadata, **takes)

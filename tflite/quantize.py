@@ -191,10 +191,6 @@ def make_unsigned(model):
         model: The `ModelT` of a file with one int8 input; outputs that are no integers stay as they are.
     """
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
-    code.version = 2  # between signed and unsigned integers
-    model.operatorCodes.append(code)
 
     def add_unsigned(tensor):
         """A tensor beside `tensor`, in whose place the signature then has it; its index."""
@@ -209,18 +205,15 @@ def make_unsigned(model):
                 entry.tensorIndex = len(graph.tensors) - 1
         return len(graph.tensors) - 1
 
-    def requantize(source, target):
-        operator = schema.OperatorT()
-        operator.opcodeIndex = len(model.operatorCodes) - 1
-        operator.inputs, operator.outputs = np.array([source], "int32"), np.array([target], "int32")
-        return operator
+    def requantize(source, target, first=False):  # 2: between signed and unsigned integers
+        model_file.add_operator(model, "QUANTIZE", [source], [target], version=2, first=first)
 
     (first,) = graph.inputs
     graph.inputs = np.array([add_unsigned(first)], "int32")
-    graph.operators.insert(0, requantize(graph.inputs[0], first))
+    requantize(graph.inputs[0], first, first=True)
     outputs = graph.outputs.tolist()  # the array's memory may be an operator's too: `model_file.write`
     for position, last in enumerate(outputs):
         if graph.tensors[last].type == schema.TensorType.INT8:
             outputs[position] = add_unsigned(last)
-            graph.operators.append(requantize(last, outputs[position]))
+            requantize(last, outputs[position])
     graph.outputs = np.array(outputs, "int32")

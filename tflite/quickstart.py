@@ -83,11 +83,11 @@ def trained_run(folder, recipe):
 
 def converted_file(run):
     """The run's network as a .tflite file, with attention and normalization folded."""
-    from tflite.export import build, metadata_of
+    from tflite.export import build, metadata_of, pixel_input
 
     path = run.path.parent / f"{run.path.name}.tflite"
-    normalization = (run.recipe.data.mean, run.recipe.data.std)
-    write_bytes(build(run.load_model(), normalization=normalization, metadata=metadata_of(run)), path)
+    content = build(run.load_model(), metadata=metadata_of(run), **pixel_input(run.recipe.data))
+    write_bytes(content, path)
     return path
 
 

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from recipes.data.pictures import decode
+from recipes.data.pictures import decode, decode_window
 
 CROP_ATTEMPTS = 10
 
@@ -35,12 +35,12 @@ def pad_crop_flip(images, seed, pad, flip):
 def random_resized_crop(picture, seed, size, area=(0.08, 1.0), aspect_ratio=(3 / 4, 4 / 3), flip=True):
     """ImageNet's augmentation (paper, section 5.1): a random part of the picture, resized, and mirroring.
 
-    The part is drawn before the picture is decoded, and of a JPEG only the part is decoded. As in
+    The part is drawn before the picture is decoded, and of most JPEGs only the part is decoded. As in
     torchvision's `RandomResizedCrop`, the area is uniform and the aspect ratio log-uniform; where none of ten
     draws fits into the picture, it is the largest central part of an allowed aspect ratio.
 
     Args:
-        picture: The bytes of a JPEG, PNG, BMP or GIF file, a scalar string tensor.
+        picture: The bytes of a picture file, a scalar string tensor.
         seed: Two integers.
         size: Height and width of the result in pixels.
         area: Bounds of the part's share of the picture's area.
@@ -52,41 +52,29 @@ def random_resized_crop(picture, seed, size, area=(0.08, 1.0), aspect_ratio=(3 /
     """
     crop_seed, flip_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
 
-    def part_of_jpeg():
-        height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(picture))
-        window = random_window(height, width, crop_seed, area, aspect_ratio)
-        return tf.io.decode_and_crop_jpeg(picture, window, channels=3)
+    def window(height, width):
+        return random_window(height, width, crop_seed, area, aspect_ratio)
 
-    def part_of_other():
-        pixels = decode(picture)
-        height, width, _ = tf.unstack(tf.shape(pixels))
-        window = random_window(height, width, crop_seed, area, aspect_ratio)
-        return tf.image.crop_to_bounding_box(pixels, *tf.unstack(window))
-
-    part = tf.cond(tf.io.is_jpeg(picture), part_of_jpeg, part_of_other)
     # Antialiased, as PIL and with it torchvision resize.
-    image = tf.image.resize(tf.ensure_shape(part, (None, None, 3)), (size, size), antialias=True)
+    image = tf.image.resize(decode_window(picture, window), (size, size), antialias=True)
     if flip:
         coin = tf.random.stateless_uniform((), flip_seed) < 0.5
         image = tf.cond(coin, lambda: tf.reverse(image, axis=[1]), lambda: image)
     return tf.ensure_shape(image, (size, size, 3))
 
 
-def resized_center(picture, size):
-    """ImageNet's test pictures (paper, section 5.1): resized to 256×256, of which the centre is 224×224.
+def resized(picture, size):
+    """A whole picture, stretched to a square by triangular interpolation with antialiasing.
 
     Args:
         picture: As `random_resized_crop`.
-        size: Height and width of the centre in pixels; the picture is first resized to 8/7 of it.
+        size: Height and width of the result in pixels.
 
     Returns:
         As `random_resized_crop`.
     """
-    whole = round(size * 256 / 224)
-    pixels = decode(picture)
-    pixels = tf.image.resize(pixels, (whole, whole), antialias=True)
-    margin = (whole - size) // 2
-    return tf.ensure_shape(pixels[margin : margin + size, margin : margin + size], (size, size, 3))
+    image = tf.image.resize(decode(picture), (size, size), antialias=True)
+    return tf.ensure_shape(image, (size, size, 3))
 
 
 def color_jitter(images, seed, strength):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from recipes.data.image_files import orientation, turn_boxes
 from recipes.data.pictures import decodable, decode
 from recipes.data.ssd_augmentation import ssd_augmentation
 from recipes.data.tf_batches import IndexedSplit, split_seeds
@@ -96,8 +97,8 @@ def _map(example, elements, data, anchors):
 def objects_of(names, images, boxes_yxyx, labels, difficult, classes):
     """An `Objects` of lists with an item a picture.
 
-    Boxes that stick out of their picture by a hundredth are cut off there, and counted; VOC's annotations
-    round so.
+    Boxes are those of the pictures as they are stored; they are turned as the EXIF data of the pictures say.
+    What sticks out of its picture by a hundredth is cut off there, and counted; VOC's annotations round so.
 
     Raises:
         UserError: If a box is none or a label is out of range.
@@ -122,7 +123,9 @@ def objects_of(names, images, boxes_yxyx, labels, difficult, classes):
         count = len(boxes)
         inside = np.clip(boxes, 0, 1)
         cut_off += int(np.sum(np.any(inside != boxes, axis=-1)))
-        padded.boxes_yxyx[row, :count], padded.labels[row, :count] = inside, labels[row]
+        # The pictures are turned when they are decoded.
+        padded.boxes_yxyx[row, :count] = turn_boxes(inside, orientation(images[row]))
+        padded.labels[row, :count] = labels[row]
         padded.difficult[row, :count] = difficult[row]
     if cut_off:
         print(f"{cut_off} boxes that stick out of their picture by less than a hundredth were cut off there")
@@ -145,4 +148,4 @@ def _complaint(box, label, classes):
 
 def readable(split, skip_bad=False):
     """The pictures that can be decoded; a `UserError` names the others unless `skip_bad`."""
-    return split.select(decodable(split.names, lambda row: decode(split.images[row]), skip_bad))
+    return split.select(decodable(split.names, lambda row: split.images[row], skip_bad))

@@ -1,27 +1,107 @@
-"""Picture files: decoding, and finding those that cannot be before the training does."""
+"""Picture files in TensorFlow's graph, and finding those that cannot be decoded before the training does."""
 
 import concurrent.futures
-import re
+import functools
 
 import numpy as np
 import tensorflow as tf
 
+from recipes.data import image_files
 from recipes.errors import UserError
 
 NAMED = 5
+# A JPEG's EXIF data are among its first segments; where a PNG's are is free.
+_HEADER_BYTES = 16384
+_MAY_BE_TURNED = rb"\C*(Exif|eXIf|profile type exif|:Orientation)\C*"
+# Of libjpeg's two transforms the one that Pillow takes: its pixels are the same to the last bit.
+_DCT = "INTEGER_ACCURATE"
 
 
+_CONTENT = tf.TensorSpec((), tf.string)
+
+
+@tf.function(input_signature=[_CONTENT], autograph=False)
 def decode(content):
-    """RGB pixels, uint8 (height, width, 3), from the bytes of a JPEG, PNG, BMP or GIF file."""
-    return tf.io.decode_image(content, channels=3, expand_animations=False)
+    """RGB pixels, uint8 (height, width, 3), from the bytes of a picture file, as it is meant to be seen.
+
+    TensorFlow decodes JPEG and PNG. The others go through Pillow: TensorFlow knows fewer, takes the indices
+    of a palette BMP for colors and the transparent parts of a GIF for black. The pixels are those of
+    `recipes.data.image_files.read_rgb`.
+    """
+    return tf.cond(
+        tf.io.is_jpeg(content),
+        lambda: _turned(tf.io.decode_jpeg(content, channels=3, dct_method=_DCT), orientation(content)),
+        lambda: tf.cond(
+            tf.strings.substr(content, 0, 8) == b"\x89PNG\r\n\x1a\n",
+            lambda: _turned(tf.io.decode_png(content, channels=3), orientation(content)),
+            lambda: _by_pillow(content),
+        ),
+    )
 
 
-def decodable(names, decode_row, skip_bad):
+def decode_window(content, window):
+    """A part of what `decode` gives; of a JPEG that is upright only the part is decoded.
+
+    Args:
+        content: The bytes of a picture file.
+        window: A function of the picture's height and width that gives top, left, height and width of the
+            part, in pixels.
+
+    Returns:
+        A uint8 tensor (height, width, 3).
+    """
+
+    def of_jpeg():
+        height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(content))
+        return tf.io.decode_and_crop_jpeg(content, window(height, width), channels=3, dct_method=_DCT)
+
+    def of_any():
+        pixels = decode(content)
+        height, width, _ = tf.unstack(tf.shape(pixels))
+        return tf.image.crop_to_bounding_box(pixels, *tf.unstack(window(height, width)))
+
+    is_upright = tf.io.is_jpeg(content) & (orientation(content) == 1)
+    return tf.ensure_shape(tf.cond(is_upright, of_jpeg, of_any), (None, None, 3))
+
+
+@tf.function(input_signature=[_CONTENT], autograph=False)
+def orientation(content):
+    """The EXIF orientation of a JPEG or PNG file, a scalar; Pillow looks at those that may have one."""
+    head = tf.cond(
+        tf.io.is_jpeg(content), lambda: tf.strings.substr(content, 0, _HEADER_BYTES), lambda: content
+    )
+
+    def found():
+        number = tf.numpy_function(lambda c: np.int32(image_files.orientation(c)), [content], tf.int32)
+        return tf.ensure_shape(number, ())
+
+    return tf.cond(tf.strings.regex_full_match(head, _MAY_BE_TURNED), found, lambda: tf.constant(1))
+
+
+def _turned(pixels, orientation):
+    pixels = tf.ensure_shape(pixels, (None, None, 3))
+
+    def turn(number):
+        transposed, *reversals = image_files.turns(number)
+        turned = tf.transpose(pixels, (1, 0, 2)) if transposed else pixels
+        return tf.reverse(turned, [axis for axis, is_reversed in enumerate(reversals) if is_reversed])
+
+    return tf.switch_case(orientation - 1, [functools.partial(turn, number) for number in range(1, 9)])
+
+
+def _by_pillow(content):
+    def pixels(content):
+        return np.asarray(image_files.read_rgb(content, "it"))
+
+    return tf.ensure_shape(tf.numpy_function(pixels, [content], tf.uint8), (None, None, 3))
+
+
+def decodable(names, content_of, skip_bad):
     """Decodes every picture once, as training will: a damaged one shows now, not in the last epoch.
 
     Args:
         names: What to call them.
-        decode_row: A function of a picture's number that decodes it.
+        content_of: A function of a picture's number that gives the bytes of its file.
         skip_bad: Whether to leave damaged ones out, and say so, instead of giving up.
 
     Returns:
@@ -33,17 +113,27 @@ def decodable(names, decode_row, skip_bad):
 
     def complaint(row):
         try:
-            decode_row(row)
-        except tf.errors.OpError as error:
-            # Without the names of TensorFlow's operations around it.
-            reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message.splitlines()[0]).strip()
-            return f"{names[row]} ({reason})"
+            content = content_of(row)
+            decode(content)
+        except OSError as error:
+            return f"{names[row]} ({error.strerror})"
+        except tf.errors.OpError:
+            return f"{names[row]} ({_reason(content)})"
         return None
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         complaints = list(pool.map(complaint, range(len(names))))
     complain(list(filter(None, complaints)), skip_bad)
     return np.array([complaint is None for complaint in complaints], bool)
+
+
+def _reason(content):
+    """What is wrong with a picture, by Pillow, whose words are for people."""
+    try:
+        image_files.read_rgb(content, "it")
+    except UserError as error:
+        return str(error).removeprefix("cannot read it as a picture: ")
+    return "TensorFlow cannot decode it"
 
 
 def complain(bad, skip_bad):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from recipes.data.augmentation import random_resized_crop, resized_center
+from recipes.data.augmentation import random_resized_crop, resized
 from recipes.data.pictures import complain, decode
 from recipes.data.split import Dataset
 from recipes.data.tf_batches import TensorFlowSplit, finished, mapped, shuffled
@@ -126,7 +126,7 @@ class Records(TensorFlowSplit):
                 if data.augmentation == "random_resized_crop":
                     image = random_resized_crop(example["image"], seed, data.image_size, flip=data.flip)
                 else:
-                    image = resized_center(example["image"], data.image_size)
+                    image = resized(example["image"], data.image_size)
                 return image, self.label(example)
 
             examples = mapped(self.examples((recipe.seed, epoch)).enumerate(), augment)
@@ -142,7 +142,7 @@ class Records(TensorFlowSplit):
 
     def whole_batches(self, data, batch_size):
         def whole(example):
-            return resized_center(example["image"], data.image_size), self.label(example)
+            return resized(example["image"], data.whole_size), self.label(example)
 
         return _counted(mapped(self.examples(), whole).batch(batch_size), -(-len(self) // batch_size))
 

@@ -58,7 +58,10 @@ class Split(abc.ABC):
 
     @abc.abstractmethod
     def pixel_batches(self, data, batch_size) -> Any:
-        """The same pictures as whole numbers from 0 to 255, in float32: what a .tflite file takes."""
+        """The same pictures as whole numbers from 0 to 255, in float32: what a .tflite file takes.
+
+        They have `data.whole_size` pixels in height and width; the file takes the middle itself.
+        """
 
     def sample(self, count, seed) -> Any:
         """A split of at most `count` pictures, drawn by the seed."""
@@ -117,6 +120,12 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+
+
+def middle(images, size):
+    """Of images (…, height, width, channels) the square of `size` pixels in the middle."""
+    top, left = (images.shape[-3] - size) // 2, (images.shape[-2] - size) // 2
+    return images[..., top : top + size, left : left + size, :]
 
 
 def to_pixels(images, mean, std):

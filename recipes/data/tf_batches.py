@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.data.augmentation import color_jitter, pad_crop_flip, random_erasing
-from recipes.data.split import Split
+from recipes.data.split import Split, middle
 
 
 class TensorFlowSplit(Split):
@@ -20,7 +20,7 @@ class TensorFlowSplit(Split):
 
     def evaluation_batches(self, data, batch_size):
         def normalized(pixels, targets):
-            return normalize(pixels, data), targets
+            return normalize(middle(pixels, data.image_size), data), targets
 
         return mapped(self.whole_batches(data, batch_size), normalized).prefetch(2)
 

@@ -1,7 +1,10 @@
 """Tests of the data set of users' own pictures: folders of PNG, JPEG and other files."""
 
+import os
+
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
@@ -103,6 +106,80 @@ def test_every_kind_of_picture(tmp_path):
         np.testing.assert_allclose(images, np.broadcast_to(expected, images.shape), atol=2)  # JPEG's rounding
 
 
+def test_no_picture_is_left_out_in_silence(tmp_path, capsys):
+    """Formats that TensorFlow lacks are pictures too; what is used and what is not is said in one line."""
+    write_classes(tmp_path, count=4)
+    image = PIL.Image.fromarray(np.full((40, 40, 3), 50, "uint8"))
+    palette = image.quantize(4)
+    palette.save(tmp_path / "cat" / "palette.bmp")
+    for name in ("a.webp", "b.tif", "c.TIFF", "d.avif", "e.jfif"):
+        image.save(tmp_path / "cat" / name, "JPEG" if name == "e.jfif" else None)
+    for name in ("notes.txt", "labels.xml", "clip.mp4", "IMG_0001"):
+        (tmp_path / "cat" / name).write_text("not a picture")
+    (tmp_path / "dog" / ".ipynb_checkpoints").mkdir()
+    write_picture(tmp_path / "dog" / ".ipynb_checkpoints" / "0-checkpoint.png")
+    write_picture(tmp_path / "loose.png")
+    dataset = load(tmp_path)
+    splits = (dataset.train, dataset.test)
+    assert np.bincount(np.concatenate([split.labels for split in splits])).tolist() == [10, 4]
+    for split in splits:
+        images = pixels(split)
+        expected = 50.0 * (split.labels[:, None, None, None] + 1)
+        np.testing.assert_allclose(images, np.broadcast_to(expected, images.shape), atol=3)  # lossy formats
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"left out of {tmp_path}: ")
+    assert "4 no pictures by their suffix (cat/" in line
+    assert "1 hidden (dog/.ipynb_checkpoints)" in line
+    assert "1 outside the class folders (loose.png)" in line
+
+
+def test_folders_that_are_links(tmp_path):
+    """Pictures below a link count; a link to a folder above does not go on for ever."""
+    write_classes(tmp_path / "data", count=4)
+    write_picture(tmp_path / "elsewhere" / "more.png", 50)
+    (tmp_path / "data" / "cat" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "cat" / "loop").symlink_to(tmp_path / "data" / "cat")
+    dataset = load(tmp_path / "data")
+    assert len(dataset.train) + len(dataset.test) == 9
+
+
+def test_names_that_are_not_utf8(tmp_path, capsys):
+    write_classes(tmp_path, count=4)
+    strange = os.fsencode(tmp_path / "cat") + b"/\xe9t\xe9"
+    os.rename(tmp_path / "cat" / "0.png", strange + b".png")
+    os.rename(tmp_path / "cat" / "1.png", strange + b".txt")
+    dataset = load(tmp_path)
+    assert sum(len(pixels(split)) for split in (dataset.train, dataset.test)) == 7
+    assert r"(cat/\xe9t\xe9.txt)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines"])
+def test_names_of_classes_that_no_file_can_hold(name, tmp_path):
+    write_classes(tmp_path)
+    os.rename(tmp_path / "cat", os.path.join(os.fsencode(tmp_path), name))
+    with pytest.raises(UserError, match=r"must be one line of UTF-8\. Received: '(caf|two)\S+', in "):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("Train", "Test"), ("training", "testing"), ("TRAIN", "Valid", "Test"), ("train", "val", "test")],
+)
+def test_names_of_split_folders(names, tmp_path):
+    for number, name in enumerate(names):
+        write_classes(tmp_path / name, count=3 - number)
+    dataset = load(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert len(dataset.train) == 6
+    assert all(f"/{names[-1]}/" in path for path in dataset.test.paths)
+    assert all(f"/{names[1]}/" in path for path in dataset.validation.paths)
+
+
+def test_a_class_called_train(tmp_path):
+    write_classes(tmp_path, ("bus", "test", "train"))
+    assert load(tmp_path).classes == ("bus", "test", "train")
+
+
 def test_training_batches(tmp_path):
     write_classes(tmp_path, count=5)
     data = Data("image_folder", directory=str(tmp_path), mean=(0, 0, 0), std=(1, 1, 1), pad=0)
@@ -177,6 +254,18 @@ def test_no_directory():
         (lambda root: (write_classes(root), (root / "eel").mkdir()), "eel has no pictures .*png"),
         (lambda root: write_classes(root, count=1), "class 'cat' has too few images .1."),
         (lambda root: write_classes(root / "train"), "has a 'train' folder but neither 'test' nor"),
+        (
+            lambda root: [write_classes(root / name) for name in ("train", "val", "validation")],
+            "must have one folder of validation pictures. Received: val and validation",
+        ),
+        (
+            lambda root: [write_classes(root / name) for name in ("Train", "test", "extra")],
+            "not both. Received: Train, test, and beside them extra",
+        ),
+        (
+            lambda root: [write_classes(root / name) for name in ("test", "val")],
+            "has val and test, with folders of their own, but no 'train' folder",
+        ),
         (
             lambda root: (write_classes(root / "train"), write_classes(root / "test", ("cat", "dog", "eel"))),
             r"test has classes that the training images lack: eel",

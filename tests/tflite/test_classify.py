@@ -12,9 +12,14 @@ import tensorflow as tf
 from PIL import Image
 
 from recipes.command import exit_code
+from recipes.data import load
 from recipes.errors import UserError
+from recipes.recipe import Recipe
+from recipes.settings import Data
 from tflite.classify import classify, main, read_image
 from tflite.convert import convert
+from tflite.export import build, pixel_input, sampled_pixels
+from tflite.interpreter import open_interpreter
 from tflite.metadata import Metadata, add_metadata
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -233,7 +238,7 @@ def test_wrong_pictures(files, tmp_path, capsys, text):
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
-    assert ("cannot identify image file" if text else "No such file or directory") in error
+    assert ("no picture that Pillow knows" if text else "No such file or directory") in error
 
 
 # Nothing but the standard library and what `pip install ai-edge-litert numpy pillow` gives can be imported.
@@ -264,3 +269,37 @@ def test_as_a_script_from_another_folder(files, picture, pixels, tmp_path):
     command += [picture(pixels), "--model", files / "float32.tflite"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0].endswith(LABELS[expected_probabilities(pixels).argmax()])
+
+
+@pytest.mark.parametrize("quantize", ["float32", "int8"])
+def test_a_file_sees_what_it_was_tested_on(tmp_path, quantize):
+    """With `random_resized_crop` tests are made on the middle of a picture: `classify` gives the whole one."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(10):
+            coarse = rng.integers(0, 256, (5, 6, 3), np.uint8)
+            picture = Image.fromarray(coarse).resize((90, 70))
+            picture.save(tmp_path / "data" / name / f"{number}.png")
+    data = Data("image_folder", directory=str(tmp_path / "data"), augmentation="random_resized_crop")
+    dataset = load(data)
+    inputs = keras.Input((32, 32, 3))
+    hidden = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(hidden))
+    model = keras.Model(inputs, outputs)
+    expected = model.predict(dataset.test.evaluation_batches(data, 4), verbose=0)
+    file, recipe = tmp_path / "model.tflite", Recipe("test", data=data)
+    pixels = sampled_pixels(dataset, recipe) if quantize == "int8" else None
+    metadata = Metadata(name="test", labels=dataset.classes, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    file.write_bytes(build(model, quantize, pixels, metadata=metadata, **pixel_input(data)))
+    (source,) = open_interpreter(file).get_input_details()
+    assert source["shape"].tolist() == [1, 37, 37, 3]
+    received = [dict(classify(path, file))["cat"] for path in dataset.test.paths]
+    # One or two levels of 255 from Pillow's resizing, and int8's rounding.
+    np.testing.assert_allclose(received, expected[:, 0], atol={"float32": 0.01, "int8": 0.03}[quantize])
+    stretched = [pixels_of_whole(path) for path in dataset.test.paths]
+    assert np.abs(model.predict(np.stack(stretched), verbose=0)[:, 0] - received).max() > 0.1
+
+
+def pixels_of_whole(path):
+    return 2 * (np.asarray(Image.open(path).resize((32, 32)), "float32") / 255) - 1

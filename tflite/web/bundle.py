@@ -45,7 +45,7 @@ def bundle(run, file, out, which="final"):
 
     check_classifier(file)
     recipe, dataset = run.recipe, load(run.recipe.data)
-    _check_fits(file, recipe.data.image_size, len(dataset.classes))
+    _check_fits(file, recipe.data.whole_size, len(dataset.classes))
     model = run.load_model(which)
     task_of(recipe).check_classes(dataset, model)
     labels = dataset.test.labels

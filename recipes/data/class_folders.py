@@ -1,0 +1,159 @@
+"""Folders of pictures, one a class: which files are meant, and which are left out and why."""
+
+import collections
+import os
+import pathlib
+
+import numpy as np
+
+from recipes.data.image_files import SUFFIXES
+from recipes.errors import UserError
+
+# The usual names of a split's folder, in any case.
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
+NAMED = 3
+
+
+class LeftOut:
+    """What is in a folder and not used, by reason.
+
+    Args:
+        root: The folder, which paths are relative to.
+    """
+
+    def __init__(self, root):
+        self.root = root
+        self.paths = collections.defaultdict(list)
+
+    def add(self, reason, path):
+        self.paths[reason].append(os.path.relpath(path, self.root))
+
+    def report(self):
+        """One line of what was left out; nothing if nothing was."""
+        if self.paths:
+            reasons = "; ".join(
+                f"{len(paths)} {reason} ({', '.join(map(printable, paths[:NAMED]))}"
+                f"{', …' if len(paths) > NAMED else ''})"
+                for reason, paths in self.paths.items()
+            )
+            print(f"left out of {printable(self.root)}: {reasons}")
+
+
+def split_folders(root):
+    """The folders of the splits, by `"train"`, `"validation"` and `"test"`; none if each is a class.
+
+    A folder of such a name that holds no folders is a class: of pictures of trains, for example.
+
+    Raises:
+        UserError: If there are two of a split, none to train with, or other folders beside them.
+    """
+    folders = visible_folders(root)
+    found = {
+        split: [folder for folder in folders if folder.name.lower() in names and visible_folders(folder)]
+        for split, names in SPLITS.items()
+    }
+    found = {split: paths for split, paths in found.items() if paths}
+    for split, paths in found.items():
+        if len(paths) > 1:
+            names = " and ".join(path.name for path in paths)
+            raise UserError(f"{root} must have one folder of {split} pictures. Received: {names}")
+    splits = {split: path for split, (path,) in found.items()}
+    if splits and "train" not in splits:
+        names = " and ".join(path.name for path in splits.values())
+        raise UserError(f"{root} has {names}, with folders of their own, but no 'train' folder")
+    others = [printable(path.name) for path in folders if splits and path not in splits.values()]
+    if others:
+        raise UserError(
+            f"{root} must have folders of splits or a folder a class, not both. Received: "
+            f"{', '.join(path.name for path in splits.values())}, and beside them {', '.join(others[:NAMED])}"
+        )
+    return splits
+
+
+def class_names(folder):
+    """Names of the classes: the folders in a folder, in alphabetical order.
+
+    Raises:
+        UserError: If there are fewer than two, or a name is not one line of UTF-8, as a file's labels are.
+    """
+    names = [path.name for path in visible_folders(folder)]
+    for name in names:
+        if printable(name) != name or name.splitlines() != [name]:
+            raise UserError(
+                f"the name of a class must be one line of UTF-8. Received: {printable(name)!r}, in {folder}; "
+                "rename the folder"
+            )
+    if len(names) < 2:
+        received = ", ".join(names) or "none"
+        raise UserError(f"{folder} must have a folder for each of at least two classes. Received: {received}")
+    return tuple(names)
+
+
+def pictures_of(folder, classes, left_out):
+    """The picture files of each class, in its folder and the folders within, also those that are links.
+
+    Args:
+        folder: The folder that holds the class folders.
+        classes: Their names.
+        left_out: A `LeftOut`, which learns of what is not used.
+
+    Returns:
+        Paths, and labels.
+
+    Raises:
+        UserError: If there is a class that is not among `classes`.
+    """
+    unknown = sorted(set(class_names(folder)) - set(classes))
+    if unknown:
+        raise UserError(f"{folder} has classes that the training images lack: {', '.join(unknown)}")
+    for path in sorted(folder.iterdir()):
+        if _is_hidden(path.name):
+            left_out.add("hidden", path)
+        elif not path.is_dir():
+            left_out.add("outside the class folders", path)
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        files = sorted(_pictures(folder / name, left_out))
+        paths += files
+        labels += [label] * len(files)
+    return np.array(paths, str), np.array(labels, "int32")
+
+
+def printable(path):
+    """A path as text, in which bytes that are no UTF-8 are written as their numbers."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def visible_folders(folder):
+    """The folders in a folder, in alphabetical order, without those that some program hides."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+
+
+def _pictures(folder, left_out):
+    seen = set()  # a link to a folder further up would be followed for ever
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(parent))
+        for name in [name for name in folders if _is_hidden(name)]:
+            left_out.add("hidden", os.path.join(parent, name))
+        folders[:] = [
+            name
+            for name in folders
+            if not _is_hidden(name) and os.path.realpath(os.path.join(parent, name)) not in seen
+        ]
+        for name in files:
+            path = os.path.join(parent, name)
+            if _is_hidden(name):
+                left_out.add("hidden", path)
+            elif pathlib.Path(name).suffix.lower() in SUFFIXES:
+                yield path
+            else:
+                left_out.add("no pictures by their suffix", path)
+
+
+def _is_hidden(name):
+    """Whether some program, not the user, made it: macOS's `._photo.jpg`, `.ipynb_checkpoints`."""
+    return name.startswith(".")

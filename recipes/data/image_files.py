@@ -1,0 +1,117 @@
+"""Picture files through Pillow: what a file shows, turned as it is meant to be seen. Without TensorFlow."""
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from recipes.errors import UserError
+
+with contextlib.suppress(ImportError):
+    import pillow_heif  # pyright: ignore[reportMissingImports] (optional: phones' HEIC files)
+
+    pillow_heif.register_heif_opener()
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif", ".ppm", ".pgm"),
+)
+ORIENTATION = 0x0112  # the EXIF tag: from 1, upright, to 8
+# What Pillow raises on files that are no pictures, or damaged ones, and on huge ones.
+_NOT_READABLE = (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def read_rgb(file, name=None):
+    """Reads a picture file as it is meant to be seen.
+
+    It is turned as its EXIF data say, a transparent one loses its transparency, of an animation the first
+    picture counts, and of 16 bits the upper 8.
+
+    Args:
+        file: Path of a picture in any format that Pillow reads, or its bytes.
+        name: What to call it in an error; by default its path.
+
+    Returns:
+        A Pillow image of mode RGB.
+
+    Raises:
+        UserError: If it is no picture, or damaged.
+
+    Example:
+
+    ```python
+    width, height = read_rgb("photo.jpg").size
+    ```
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), _open(file) as image:  # Pillow's: corrupt EXIF, …
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16"):  # of which `convert` would cut off all that is above 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+            return image.convert("RGB")
+    except _NOT_READABLE as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if "cannot identify" in reason:  # what follows are Python's names of the file
+            reason = "no picture that Pillow knows" + _advice(file)
+        raise UserError(f"cannot read {name or file} as a picture: {reason}") from error
+
+
+def orientation(content):
+    """The EXIF orientation of an encoded picture, from 1 (upright) to 8; 1 where it has none that is valid.
+
+    Args:
+        content: The bytes of the file.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), _open(content) as image:
+            found = image.getexif().get(ORIENTATION, 1)
+    except _NOT_READABLE:
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def turns(orientation):
+    """How to make a picture upright.
+
+    Args:
+        orientation: Its EXIF orientation, from 1 to 8.
+
+    Returns:
+        Whether to exchange rows and columns; whether, then, to reverse the rows; and the columns.
+    """
+    return orientation >= 5, orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+
+
+def turn_boxes(boxes_yxyx, orientation):
+    """Where objects are once their picture is upright.
+
+    Args:
+        boxes_yxyx: Array (n, 4) of ymin, xmin, ymax and xmax in the picture as it is stored, relative to it.
+        orientation: Its EXIF orientation, from 1 to 8.
+
+    Returns:
+        An array of the same shape.
+    """
+    transposed, *reversals = turns(orientation)
+    low, high = boxes_yxyx[:, :2], boxes_yxyx[:, 2:]
+    if transposed:
+        low, high = low[:, ::-1], high[:, ::-1]
+    low, high = (np.where(reversals, 1 - a, b) for a, b in ((high, low), (low, high)))
+    return np.concatenate([low, high], axis=1)
+
+
+def _open(file):
+    return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+
+
+def _advice(file):
+    """For a phone's HEIC file: its format stands at the fifth byte, in a box called ftyp."""
+    if isinstance(file, bytes):
+        head = file[:12]
+    else:
+        with open(file, "rb") as opened:
+            head = opened.read(12)
+    is_heic = head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif")
+    return "; HEIC needs `pip install pillow-heif`" if is_heic else ""

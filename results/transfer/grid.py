@@ -1,0 +1,84 @@
+"""Does attention pay on a trained network? Trains every variant of results/README.md's tables in turn.
+
+    python results/transfer/grid.py RESULTS PICTURES WEIGHTS [--epochs 8]
+
+For every variant one run a learning rate with seed 0; then, at the rate whose last validation loss is the
+lowest, seeds 1 and 2. What RESULTS holds is not run again, and an interrupted run goes on. Nothing is chosen by
+test pictures.
+"""
+
+import argparse
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+
+TRAINED = ("1e-4", "3e-4", "1e-3")
+RANDOM = ("3e-4", "1e-3", "3e-3")
+POINTWISE = "model.attention.positions=expand,project"
+# In the order in which they decide most.
+VARIANTS = {
+    "static": (TRAINED, ["model.attention.kind=static"]),
+    "sb-0": (TRAINED, []),
+    "sb-pointwise-0": (TRAINED, [POINTWISE]),
+    "dyconv": (TRAINED, ["model.attention.kind=dyconv"]),
+    "sb-0.1": (TRAINED, ["model.attention.lambda_init=0.1"]),
+    "se": (TRAINED, ["model.attention.kind=se"]),
+    "random-static": (RANDOM, ["model.attention.kind=static"]),
+    "random-sb": (RANDOM, ["model.attention.lambda_init=0.1"]),
+}
+KEPT = ("log.csv", "recipe.json", "result.json")
+
+
+def train(arguments, variant, rate, seed):
+    """One run, unless its result is there; only its small files are kept."""
+    kept = arguments.results / f"{variant}-{rate}-{seed}"
+    if (kept / "result.json").exists():
+        return kept
+    run = arguments.runs / kept.name
+    weights = "none" if variant.startswith("random") else arguments.weights
+    settings = [
+        f"data.directory={arguments.pictures}",
+        "data.image_size=96",
+        f"epochs={arguments.epochs}",
+        "early_stopping_epochs=none",
+        f"seed={seed}",
+        f"model.weights={weights}",
+        f"optimizer.learning_rate={rate}",
+        f"optimizer.head_learning_rate={10 * float(rate):g}",
+        *VARIANTS[variant][1],
+    ]
+    options = [option for setting in settings for option in ("--set", setting)]
+    command = [sys.executable, "-m", "recipes.train", "photos-mobilenetv2-sb", *options, "--run-dir", run]
+    subprocess.run(command, check=True)
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copy(run / name, kept)
+    shutil.rmtree(run)
+    return kept
+
+
+def last_validation_loss(run):
+    log = np.genfromtxt(run / "log.csv", delimiter=",", names=True)
+    return float(log["val_loss"][-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=pathlib.Path)
+    parser.add_argument("pictures", type=pathlib.Path)
+    parser.add_argument("weights", type=pathlib.Path)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/transfer"))
+    arguments = parser.parse_args()
+    for variant, (rates, _) in VARIANTS.items():
+        runs = {rate: train(arguments, variant, rate, 0) for rate in rates}
+        best = min(rates, key=lambda rate: last_validation_loss(runs[rate]))
+        for seed in (1, 2):
+            train(arguments, variant, best, seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Every decoder gives what Pillow gives: pixels as they are meant to be seen."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from recipes.data import image_files, objects, pictures
+from recipes.data.augmentation import random_resized_crop
+from recipes.errors import UserError
+
+ROWS, COLUMNS = np.mgrid[0:40, 0:60]
+SMOOTH = np.stack(
+    [
+        127 + 120 * np.sin(COLUMNS / 9),
+        127 + 120 * np.cos(ROWS / 7),
+        127 + 120 * np.sin((ROWS + COLUMNS) / 11),
+    ],
+    axis=-1,
+).astype("uint8")
+ALPHA = np.dstack([SMOOTH, 4 * COLUMNS.astype("uint8")])
+# What an orientation of EXIF does to the stored rows and columns: EXIF 2.3, tag 274.
+ORIENTATIONS = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: x.swapaxes(0, 1)[:, ::-1],
+    7: lambda x: x.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda x: x.swapaxes(0, 1)[::-1],
+}
+
+
+def encoded(pixels, file_format, mode=None, **options):
+    image = Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    (image.convert(mode) if mode else image).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def with_orientation(pixels, orientation, file_format, **options):
+    exif = Image.Exif()
+    exif[274] = orientation
+    return encoded(pixels, file_format, exif=exif, **options)
+
+
+KINDS = {
+    "jpeg": encoded(SMOOTH, "JPEG"),
+    "progressive jpeg": encoded(SMOOTH, "JPEG", quality=95, progressive=True),
+    "grey jpeg": encoded(SMOOTH, "JPEG", "L"),
+    "cmyk jpeg": encoded(SMOOTH, "JPEG", "CMYK"),
+    **{f"png {mode}": encoded(SMOOTH, "PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")},
+    "transparent png": encoded(ALPHA, "PNG"),
+    "png of 16 bits": encoded(257 * SMOOTH[..., 0].astype("uint16"), "PNG"),
+    **{f"bmp {mode}": encoded(SMOOTH, "BMP", mode) for mode in ("1", "L", "P", "RGB")},
+    "gif": encoded(SMOOTH, "GIF"),
+    "transparent gif": encoded(SMOOTH, "GIF", "P", transparency=0),
+    "webp": encoded(SMOOTH, "WEBP"),
+    "tiff": encoded(SMOOTH, "TIFF"),
+    "avif": encoded(SMOOTH, "AVIF"),
+    "ppm": encoded(SMOOTH, "PPM"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_decode_is_pillow(kind):
+    """To the last bit: Pillow and TensorFlow use the same libraries."""
+    with Image.open(io.BytesIO(KINDS[kind])) as image:
+        expected = np.asarray(image)
+        if image.mode != "I;16":
+            expected = np.asarray(image.convert("RGB"))
+    if expected.ndim == 2:  # of 16 bits the upper ones
+        expected = (expected >> 8)[..., None].repeat(3, -1)
+    np.testing.assert_array_equal(pictures.decode(KINDS[kind]), expected)
+    np.testing.assert_array_equal(image_files.read_rgb(KINDS[kind]), expected)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize(
+    ("file_format", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})]
+)
+def test_orientation(orientation, file_format, options):
+    content = with_orientation(SMOOTH, orientation, file_format, **options)
+    np.testing.assert_array_equal(pictures.decode(content), ORIENTATIONS[orientation](SMOOTH))
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_orientation_of_a_jpeg(orientation):
+    content = with_orientation(SMOOTH, orientation, "JPEG")
+    expected = ORIENTATIONS[orientation](pictures.decode(encoded(SMOOTH, "JPEG")).numpy())
+    np.testing.assert_array_equal(pictures.decode(content), expected)
+    window = pictures.decode_window(content, lambda height, width: (8, 16, height - 16, width - 24))
+    # Where only a part is decoded, libjpeg has no color beyond its edges to interpolate with.
+    np.testing.assert_array_equal(window[2:-2, 2:-2], expected[10:-10, 18:-10])
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 300])
+def test_an_orientation_that_is_none(orientation):
+    content = with_orientation(SMOOTH, orientation, "PNG")
+    np.testing.assert_array_equal(pictures.decode(content), SMOOTH)
+    assert image_files.orientation(content) == 1
+
+
+def test_orientation_in_xmp():
+    """Where there are no EXIF data, Pillow reads Adobe's."""
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    content = encoded(SMOOTH, "JPEG", xmp=xmp)
+    assert pictures.decode(content).shape == (60, 40, 3)
+
+
+def test_training_sees_upright_pictures():
+    """The upper half is bright: a part of it, then, is bright above and dark below, and never beside."""
+    upright = np.zeros((64, 64, 3), "uint8")
+    upright[:32] = 200
+    content = with_orientation(ORIENTATIONS[8](upright), 6, "JPEG", quality=95)
+    for seed in range(10):
+        image = random_resized_crop(content, (0, seed), 32, area=(0.6, 1.0)).numpy()
+        assert image[:4].mean() > 150 > 50 > image[-4:].mean()
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_boxes_turn_with_their_pictures(orientation):
+    """The box of the bright part, found in the pixels, before and after."""
+    stored = np.zeros((40, 60, 3), "uint8")
+    stored[4:16, 30:54] = 255
+    content = with_orientation(stored, orientation, "PNG")
+    split = objects.objects_of(["a.png"], [content], [[(4 / 40, 30 / 60, 16 / 40, 54 / 60)]], [[0]], [[0]], 1)
+    shown = pictures.decode(content).numpy()[..., 0]
+    rows, columns = np.flatnonzero(shown.max(axis=1)), np.flatnonzero(shown.max(axis=0))
+    height, width = shown.shape
+    expected = (rows[0] / height, columns[0] / width, (rows[-1] + 1) / height, (columns[-1] + 1) / width)
+    np.testing.assert_allclose(split.boxes_yxyx[0, 0], expected, atol=1e-6)  # float32
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no picture that Pillow knows$"),
+        (b"text", "no picture that Pillow knows$"),
+        (
+            b"\0\0\0\x18ftypheic" + bytes(99),
+            "no picture that Pillow knows; HEIC needs `pip install pillow-heif`",
+        ),
+        (KINDS["jpeg"][:-200], "image file is truncated"),
+    ],
+)
+def test_what_cannot_be_decoded(content, message):
+    with pytest.raises(tf.errors.OpError):
+        pictures.decode(content)
+    with pytest.raises(UserError, match=f"^cannot read a.jpg as a picture: .*{message}"):
+        image_files.read_rgb(content, "a.jpg")
+    with pytest.raises(UserError, match=rf"cannot read these pictures: a.jpg \(.*{message.rstrip('$')}"):
+        pictures.decodable(["a.jpg"], lambda row: content, skip_bad=False)
