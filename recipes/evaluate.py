@@ -11,7 +11,7 @@ from recipes.data.catalog import check
 from recipes.errors import UserError
 from recipes.files import check_outputs, write_csv
 from recipes.run_directory import RunDirectory
-from recipes.tasks import check_class_names, task_of
+from recipes.tasks import task_of
 from sb_keras.table import format_table
 
 
@@ -36,9 +36,7 @@ def main(argv=None):
     start_keras()
     model = run.load_model(args.model)
     dataset = load(recipe.data)
-    task.check_classes(dataset, model)
-    if run.result:
-        check_class_names(dataset, run.result["classes"])
+    task.check_classes(dataset, model, run.classes)
     head, rows, summary = task.class_table(model, dataset, recipe, **pictures)
     print(format_table(head, [(*row[:2], *(f"{x:.4f}" for x in row[2:])) for row in rows], "<>>>"))
     print(f"{summary} ({len(dataset.test)} images, {args.model} model of {run.path})")

@@ -40,6 +40,7 @@ class RunDirectory:
         self.final_file = self.path / "final.keras"
         self.log_file = self.path / "log.csv"
         self.curves_file = self.path / "curves.png"
+        self._classes_file = self.path / "classes.json"
         self.tensorboard = self.path / "tensorboard"
         self._recipe_file = self.path / "recipe.json"
         self._checkpoints = self.path / "checkpoints"
@@ -126,6 +127,21 @@ class RunDirectory:
     @property
     def recipe(self):
         return Recipe.read(self._recipe_file)
+
+    @property
+    def classes(self):
+        """Names of the classes in the order of the outputs; None for a run of before they were kept."""
+        if not self._classes_file.is_file():
+            return tuple(self.result["classes"]) if self.result else None
+        try:
+            return tuple(json.loads(self._classes_file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{self._classes_file} is damaged: {error}") from error
+
+    def keep_classes(self, names):
+        """Writes down, once, the names of the classes: whoever goes on, or looks, must have the same."""
+        if self.classes is None:
+            write_text(json.dumps(names) + "\n", self._classes_file)
 
     @property
     def has_checkpoints(self):

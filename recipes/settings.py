@@ -107,6 +107,12 @@ class Data:
         check_one_of("data.name", self.name, CATALOG)
         entry = CATALOG[self.name]
         check_in_range("data.image_size", self.image_size, least=32)
+        suited = [name for name in CATALOG if self.augmentation in CATALOG[name].augmentations]
+        if suited and entry.task not in {CATALOG[name].task for name in suited}:
+            raise UserError(
+                f"the recipe is of another task: data.name must be one of {', '.join(suited)}, as "
+                f"data.augmentation is {self.augmentation}. Received: {self.name}, which is for {entry.task}"
+            )
         check_one_of(f"data.augmentation of {self.name}", self.augmentation, entry.augmentations)
         if entry.image_size not in (None, self.image_size):
             raise UserError(

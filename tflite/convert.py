@@ -79,7 +79,7 @@ def main(argv=None):
     model = run.load_model(args.model)
     dataset: Any = load(recipe.data) if integers or args.evaluate else None
     if dataset:
-        task_of(recipe).check_classes(dataset, model)
+        task_of(recipe).check_classes(dataset, model, run.classes)
     metadata = metadata_of(run, args.quantize, args.author, args.license)
     try:
         if args.quantize == "qat-int8":

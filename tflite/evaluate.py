@@ -17,7 +17,7 @@ from recipes.data import load, middle
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
 from recipes.run_directory import RunDirectory
-from recipes.tasks import check_class_names
+from recipes.tasks import check_class_names, task_of
 from sb_keras.table import format_table
 from tflite.interpreter import open_interpreter
 from tflite.metadata import read_metadata
@@ -46,6 +46,8 @@ def main(argv=None):
 
     models = {"Keras": run.load_model(args.model)} if run else {}
     dataset = load(recipe.data)
+    if run:
+        task_of(recipe).check_classes(dataset, models["Keras"], run.classes)
     if metadata is not None and metadata.labels is not None:
         check_class_names(dataset, metadata.labels)
     test = dataset.test.select(slice(args.images))

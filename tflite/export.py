@@ -207,8 +207,7 @@ def metadata_of(run, quantize="float32", author="", license=""):
     Returns:
         A `tflite.metadata.Metadata` of a file that takes pixels.
     """
-    recipe, result = run.recipe, run.result
-    model = recipe.model
+    recipe, model = run.recipe, run.recipe.model
     return Metadata(
         name=recipe.name,
         description=f"{model.builder} ×{model.width_multiplier:g}, {model.attention.kind} attention, "
@@ -216,7 +215,7 @@ def metadata_of(run, quantize="float32", author="", license=""):
         version=sb_keras.__version__,
         author=author,
         license=license,
-        labels=tuple(result["classes"]) if result else None,
+        labels=run.classes,
         mean=(0.0, 0.0, 0.0),
         std=(1 / 255, 1 / 255, 1 / 255),
         recipe=recipe.to_json(),

@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 from recipes.errors import UserError
 
+# Those of which boxes are public.
+VOC_SPLITS = {"2007": ("train", "validation", "test"), "2012": ("train", "validation")}
+
 
 def _check_folder(data):
     """A bucket (`gs://…`) is looked at by the one that reads it."""
@@ -46,10 +49,11 @@ def _check_splits(data):
         if not names:
             raise UserError(f"data.{key} must name splits, for example 2007/train+validation. Received: none")
         for name in names:
-            if "/" not in name:
-                raise UserError(
-                    f"a split of {data.name} is a year and a split, 2007/train for example. Received: {name}"
-                )
+            year, _, splits = name.partition("/")
+            known = VOC_SPLITS.get(year, ())
+            if not known or any(split.partition("[")[0] not in known for split in splits.split("+")):
+                names = [f"{year}/{split}" for year, splits in VOC_SPLITS.items() for split in splits]
+                raise UserError(f"data.{key} must be made of {', '.join(names)}. Received: {name}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,10 @@
 """Data sets that fit into memory, for any backend of Keras: digits and CIFAR-10."""
 
-from typing import Any
-
 import keras
 import numpy as np
 
 from recipes.data.split import Dataset
-from recipes.data.tfds_arrays import load_arrays, unavailable
+from recipes.data.tfds_arrays import load_arrays, prepared, unavailable
 
 if keras.backend.backend() == "tensorflow":
     from recipes.data.tf_batches import Arrays
@@ -32,11 +30,9 @@ def load_cifar10(data):
     """CIFAR-10 through tensorflow-datasets; its test images serve for validation."""
     try:
         if keras.backend.backend() == "tensorflow":
-            import tensorflow_datasets as tfds
-
-            loaded: Any = tfds.load("cifar10", data_dir=data.directory, batch_size=-1, with_info=True)
-            classes = tuple(loaded[1].features["label"].names)
-            splits = {name: (s["image"].numpy(), s["label"].numpy()) for name, s in loaded[0].items()}
+            builder = prepared("cifar10", data.directory)
+            classes, loaded = tuple(builder.info.features["label"].names), builder.as_dataset(batch_size=-1)
+            splits = {name: (s["image"].numpy(), s["label"].numpy()) for name, s in loaded.items()}
         else:
             classes, splits = load_arrays("cifar10", data.directory)
     except Exception as error:  # TFDS, its downloader and the file system each raise their own

@@ -17,16 +17,12 @@ _MAY_BE_TURNED = rb"\C*(Exif|eXIf|profile type exif|:Orientation)\C*"
 _DCT = "INTEGER_ACCURATE"
 
 
-_CONTENT = tf.TensorSpec((), tf.string)
-
-
-@tf.function(input_signature=[_CONTENT], autograph=False)
 def decode(content):
     """RGB pixels, uint8 (height, width, 3), from the bytes of a picture file, as it is meant to be seen.
 
     TensorFlow decodes JPEG and PNG. The others go through Pillow: TensorFlow knows fewer, takes the indices
     of a palette BMP for colors and the transparent parts of a GIF for black. The pixels are those of
-    `recipes.data.image_files.read_rgb`.
+    `recipes.data.image_files.read_rgb`. To be called in a graph: of a `tf.data.Dataset`, for example.
     """
     return tf.cond(
         tf.io.is_jpeg(content),
@@ -64,7 +60,6 @@ def decode_window(content, window):
     return tf.ensure_shape(tf.cond(is_upright, of_jpeg, of_any), (None, None, 3))
 
 
-@tf.function(input_signature=[_CONTENT], autograph=False)
 def orientation(content):
     """The EXIF orientation of a JPEG or PNG file, a scalar; Pillow looks at those that may have one."""
     head = tf.cond(
@@ -111,10 +106,12 @@ def decodable(names, content_of, skip_bad):
         UserError: If one cannot, unless `skip_bad`.
     """
 
+    in_graph = tf.function(decode, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+
     def complaint(row):
         try:
             content = content_of(row)
-            decode(content)
+            in_graph(content)
         except OSError as error:
             return f"{names[row]} ({error.strerror})"
         except tf.errors.OpError:

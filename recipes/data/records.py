@@ -16,7 +16,7 @@ from recipes.data.augmentation import random_resized_crop, resized
 from recipes.data.pictures import complain, decode
 from recipes.data.split import Dataset
 from recipes.data.tf_batches import TensorFlowSplit, finished, mapped, shuffled
-from recipes.data.tfds_arrays import unavailable
+from recipes.data.tfds_arrays import prepared, unavailable
 from recipes.errors import UserError
 
 FILES_AT_ONCE = 16
@@ -160,13 +160,10 @@ def _counted(batches, count):
 
 def load_imagenet(data):
     """ImageNet (ILSVRC 2012) through tensorflow-datasets; its validation pictures serve for testing."""
-    import tensorflow_datasets as tfds
-
     if data.directory is not None and not tf.io.gfile.isdir(data.directory):  # also in a bucket
         raise UserError(f"no such folder: {data.directory} (data.directory)")
     try:
-        builder = tfds.builder("imagenet2012", data_dir=data.directory)
-        builder.download_and_prepare()
+        builder = prepared("imagenet2012", data.directory)
     except Exception as error:  # TFDS and the file system each raise their own
         advice = (
             "set TFDS_DATA_DIR or data.directory to a folder that has it, or see "

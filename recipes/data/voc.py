@@ -2,7 +2,7 @@
 
 from recipes.data.objects import objects_of, readable
 from recipes.data.split import Dataset
-from recipes.data.tfds_arrays import unavailable
+from recipes.data.tfds_arrays import prepared, unavailable
 from recipes.errors import UserError
 
 
@@ -21,17 +21,15 @@ def _pictures(splits, directory, skip_bad):
     for name in splits:
         year, _, split = name.partition("/")
         try:
-            loaded, info = tfds.load(
-                f"voc/{year}",
-                split=split,
-                data_dir=directory,
-                with_info=True,
-                decoders={"image": tfds.decode.SkipDecoding()},
-            )
-            examples += list(tfds.as_numpy(loaded))
+            builder = prepared(f"voc/{year}", directory)
         except Exception as error:  # TFDS, its downloader and the file system each raise their own
             raise unavailable(f"voc/{name}", error) from error
-        classes = tuple(info.features["labels"].names)
+        try:
+            loaded = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        except ValueError as error:
+            raise UserError(f"there are no pictures {name} in {builder.data_path}: {error}") from error
+        examples += list(tfds.as_numpy(loaded))
+        classes = tuple(builder.info.features["labels"].names)
     if not examples:
         raise UserError(f"there are no pictures in voc {', '.join(splits)}")
     objects = [example["objects"] for example in examples]

@@ -67,8 +67,16 @@ class Task(abc.ABC):
             classes: Names of the classes.
         """
 
-    def check_classes(self, dataset, model):
-        """Raises a `UserError` unless the model, read from a file, knows as many classes as there are."""
+    def check_classes(self, dataset, model, names):
+        """Raises a `UserError` unless a model's outputs stand for the classes that there are.
+
+        Args:
+            dataset: The data set.
+            model: The model, read from a file.
+            names: The names of its classes; None if nothing tells them, so that they can only be counted.
+        """
+        if names is not None:
+            check_class_names(dataset, names)
         found = self.classes_of(model)
         if found != len(dataset.classes):
             raise UserError(

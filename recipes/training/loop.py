@@ -71,6 +71,7 @@ def train(run, strategy=None, recipe=None) -> Any:
         model, epochs_done = _model(run, strategy, recipe, dataset)
         if chief:
             run.claim(recipe)
+            run.keep_classes(dataset.classes)
             if new:
                 stack.enter_context(run.locked())
                 run.check_untrained()
@@ -131,7 +132,7 @@ def _model(run, strategy, recipe, dataset):
         if checkpoint:
             print(f"going on with {run.path} after epoch {epochs_done} of {recipe.epochs}")
             model = load_model(checkpoint)
-            task.check_classes(dataset, model)
+            task.check_classes(dataset, model, run.classes)
         else:
             model = task.compiled_model(recipe, classes)
         if recipe.synchronized_batch_norm:  # a file does not hold it for the layers within attention layers

@@ -3,8 +3,8 @@
     python results/transfer/grid.py RESULTS PICTURES WEIGHTS [--epochs 8]
 
 For every variant one run a learning rate with seed 0; then, at the rate whose last validation loss is the
-lowest, seeds 1 and 2. What RESULTS holds is not run again, and an interrupted run goes on. Nothing is chosen by
-test pictures.
+lowest, seeds 1 and 2. What RESULTS holds is not run again, and an interrupted run goes on. Nothing is
+chosen by test pictures.
 """
 
 import argparse

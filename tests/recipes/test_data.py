@@ -1,5 +1,8 @@
 """Tests of batches, augmentation and normalization against NumPy, and of the two built-in data sets."""
 
+import functools
+import urllib.request
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -263,15 +266,24 @@ def test_channels_have_mean_0_and_deviation_1_over_the_training_images(cifar10):
         assert data.std[channel] == pytest.approx(deviation, abs=1e-4)
 
 
-def test_cifar10_without_data_or_network(tmp_path, monkeypatch):
-    def no_network(*args, **kwargs):
+def test_cifar10_without_data_or_network(tmp_path, monkeypatch, capsys):
+    """A download is announced, and given up when nobody answers, before anything is written."""
+
+    def no_network(request, timeout):
+        assert request.full_url.startswith("https://www.cs.toronto.edu/")
+        assert timeout <= 10
         raise ConnectionError("no route\nto host")
 
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", no_network)
+    elsewhere = functools.partial(tfds.builder, data_dir=tmp_path)
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: elsewhere(name))
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
     message = r"^cannot load cifar10 .* TFDS_DATA_DIR .* \(ConnectionError: no route\)$"
     with pytest.raises(UserError, match=message) as error:
-        data_sets.load(Data("cifar10", directory=str(tmp_path)))
+        data_sets.load(Data("cifar10"))
     assert "\n" not in str(error.value)
+    announced = "downloading cifar10 (up to 0.17 GB) from www.cs.toronto.edu to "
+    assert capsys.readouterr().out.startswith(f"{announced}{tmp_path}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_cifar10_refuses(tmp_path):

@@ -130,10 +130,23 @@ def test_backbone(tmp_path):
 
 def test_what_goes_with_what():
     for name, setting, message in (
-        ("digits-mobilenetv2-sb", "data.name=voc", "data.augmentation of voc must be one of ssd, none"),
+        (
+            "digits-mobilenetv2-sb",
+            "data.name=voc",
+            "one of digits, .*, as data.augmentation is pad_crop.*voc",
+        ),
+        (
+            NAME,
+            "data.name=image_folder",
+            "must be one of voc, as .*Received: image_folder, which is for class",
+        ),
         ("digits-mobilenetv2-sb", "model.builder=SSDLite", "model.builder, with data.name=digits, must be"),
         ("digits-mobilenetv2-sb", "model.backbone=x", "model.builder, with model.backbone, must be"),
-        (NAME, "data.augmentation=pad_crop", "data.augmentation of voc must be one of ssd, none"),
+        (
+            NAME,
+            "data.augmentation=pad_crop",
+            "another task: data.name must be one of digits, cifar10, image_f",
+        ),
         (NAME, "data.image_size=224", "data.image_size of voc must be 300"),
     ):
         with pytest.raises(UserError, match=message):
@@ -143,7 +156,7 @@ def test_what_goes_with_what():
 def test_a_model_of_other_classes_is_refused(finished):
     with pytest.raises(UserError, match="the model was trained with 3 classes; the data have 2 now: a, b"):
         TASKS["detection"].check_classes(
-            type("Dataset", (), {"classes": ("a", "b")}), keras.saving.load_model(finished.final_file)
+            type("Dataset", (), {"classes": ("a", "b")}), keras.saving.load_model(finished.final_file), None
         )
 
 

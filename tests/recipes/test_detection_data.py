@@ -108,13 +108,21 @@ def test_what_voc_needs():
     data = RECIPE.override(["data.train_splits="]).data
     with pytest.raises(UserError, match=r"data\.train_splits must name splits"):
         load(data)
-    data = RECIPE.override(["data.train_splits=train"]).data
-    with pytest.raises(UserError, match=r"a year and a split, 2007/train for example\. Received: train"):
-        load(data)
+    names = "2007/train, 2007/validation, 2007/test, 2012/train, 2012/validation"
+    for wrong in ("train", "2012/val", "2012/train+test", "2010/train"):
+        data = RECIPE.override([f"data.train_splits={wrong}"]).data
+        with pytest.raises(UserError) as error:
+            load(data)
+        assert str(error.value) == f"data.train_splits must be made of {names}. Received: {wrong}"
 
 
 def test_voc_without_the_data(tmp_path, monkeypatch):
-    monkeypatch.setattr("tensorflow_datasets.load", lambda *_, **__: 1 / 0)
+    """Nothing is written into a folder that is no data set's."""
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(UserError, match=r"does not hold voc/2007 as .* there is no .*voc/2007/"):
+        load(RECIPE.override([f"data.directory={tmp_path}"]).data)
+    assert [path.name for path in tmp_path.iterdir()] == ["cat"]
+    monkeypatch.setattr("tensorflow_datasets.builder", lambda *_, **__: 1 / 0)
     with pytest.raises(
         UserError, match=r"cannot load voc/2007/train\+validation through tensorflow-datasets"
     ):

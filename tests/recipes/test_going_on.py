@@ -4,6 +4,7 @@ import signal
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tiny
 
@@ -62,6 +63,32 @@ def test_going_on_after_an_interruption(
     assert run_train(run.path, *DROPOUT) == 0
     assert f"going on with {run.path} after epoch 1 of 3" in capsys.readouterr().out
     assert_same_training(run, undisturbed)
+
+
+def test_classes_belong_to_the_run(tmp_path, run_train, monkeypatch, capsys):
+    """A folder renamed meanwhile, and sorted elsewhere, would exchange the labels half-way."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog", "eel"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(8):
+            picture = PIL.Image.fromarray(rng.integers(0, 256, (32, 32, 3), "uint8"))
+            picture.save(tmp_path / "data" / name / f"{number}.png")
+    settings = ("data.name=image_folder", f"data.directory={tmp_path / 'data'}", "batch_size=4")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "write_result", interrupted)
+        assert run_train(tmp_path / "run", *settings) == 130
+    run = RunDirectory(tmp_path / "run")
+    assert run.classes == ("cat", "dog", "eel")
+    (tmp_path / "data" / "dog").rename(tmp_path / "data" / "zdog")
+    assert run_train(run.path, *settings) == 2
+    message = "trained with the classes cat, dog, eel; the data have cat, eel, zdog"
+    assert message in capsys.readouterr().err
+    (tmp_path / "data" / "zdog").rename(tmp_path / "data" / "dog")
+    assert run_train(run.path, *settings) == 0
 
 
 @pytest.mark.slow

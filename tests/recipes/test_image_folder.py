@@ -296,4 +296,4 @@ def test_a_model_of_other_classes_is_refused(tmp_path):
     write_classes(tmp_path)
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
     with pytest.raises(UserError, match="trained with 3 classes; the data have 2 now: cat, dog"):
-        TASKS["classification"].check_classes(load(tmp_path), model)
+        TASKS["classification"].check_classes(load(tmp_path), model, None)

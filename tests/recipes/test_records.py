@@ -1,6 +1,7 @@
 """Tests of data sets in TFRecord files: on a small one, and on ImageNet's 300 pictures where they are."""
 
 import dataclasses
+import functools
 import io
 import itertools
 import os
@@ -185,8 +186,13 @@ def test_imagenet_without_the_data(tmp_path, monkeypatch):
     data = RECIPE.data
     with pytest.raises(UserError, match="no such folder"):
         data_sets.load(RECIPE.override([f"data.directory={tmp_path}/nowhere"]).data)
-    with pytest.raises(UserError, match=r"cannot load imagenet2012 .* \(AssertionError: Manual directory"):
+    with pytest.raises(UserError, match=r"does not hold imagenet2012 as .* there is no .*imagenet2012/5"):
         data_sets.load(RECIPE.override([f"data.directory={tmp_path}"]).data)
+    assert not list(tmp_path.iterdir())
+    elsewhere = functools.partial(tfds.builder, data_dir=tmp_path)
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: elsewhere(name))
+    with pytest.raises(UserError, match=r"cannot load imagenet2012 .* \(AssertionError: Manual directory"):
+        data_sets.load(data)
     with pytest.raises(UserError, match=r"validation_fraction must be 0\. Received: 0\.1"):
         data_sets.load(RECIPE.override(["data.validation_fraction=0.1"]).data)
     assert data.name == "imagenet2012"

@@ -19,7 +19,7 @@ from recipes.settings import Data
 from tflite.classify import classify, main, read_image
 from tflite.convert import convert
 from tflite.export import build, pixel_input, sampled_pixels
-from tflite.interpreter import open_interpreter
+from tflite.interpreter import open_content, predict
 from tflite.metadata import Metadata, add_metadata
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -271,35 +271,49 @@ def test_as_a_script_from_another_folder(files, picture, pixels, tmp_path):
     assert done.stdout.splitlines()[0].endswith(LABELS[expected_probabilities(pixels).argmax()])
 
 
-@pytest.mark.parametrize("quantize", ["float32", "int8"])
-def test_a_file_sees_what_it_was_tested_on(tmp_path, quantize):
-    """With `random_resized_crop` tests are made on the middle of a picture: `classify` gives the whole one."""
-    rng = np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def framed(tmp_path_factory):
+    """Pictures of one color with a white frame, which the middle that a network sees lacks."""
+    rng, root = np.random.default_rng(0), tmp_path_factory.mktemp("framed")
     for name in ("cat", "dog"):
-        (tmp_path / "data" / name).mkdir(parents=True)
+        (root / name).mkdir()
         for number in range(10):
-            coarse = rng.integers(0, 256, (5, 6, 3), np.uint8)
-            picture = Image.fromarray(coarse).resize((90, 70))
-            picture.save(tmp_path / "data" / name / f"{number}.png")
-    data = Data("image_folder", directory=str(tmp_path / "data"), augmentation="random_resized_crop")
-    dataset = load(data)
+            picture = Image.new("RGB", (74, 74), "white")
+            picture.paste((*rng.integers(0, 256, 3).tolist(),), (4, 4, 70, 70))
+            picture.save(root / name / f"{number}.png")
+    return Data("image_folder", directory=str(root), augmentation="random_resized_crop")
+
+
+@pytest.fixture
+def small():
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((32, 32, 3))
-    hidden = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
-    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(hidden))
-    model = keras.Model(inputs, outputs)
-    expected = model.predict(dataset.test.evaluation_batches(data, 4), verbose=0)
-    file, recipe = tmp_path / "model.tflite", Recipe("test", data=data)
-    pixels = sampled_pixels(dataset, recipe) if quantize == "int8" else None
+    features = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=2)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(features))
+
+
+def test_a_file_sees_what_it_was_tested_on(framed, small, tmp_path):
+    """With `random_resized_crop` tests are made on the middle of a picture; `classify` gives the whole."""
+    dataset, file = load(framed), tmp_path / "model.tflite"
     metadata = Metadata(name="test", labels=dataset.classes, mean=(0.0,) * 3, std=(1 / 255,) * 3)
-    file.write_bytes(build(model, quantize, pixels, metadata=metadata, **pixel_input(data)))
-    (source,) = open_interpreter(file).get_input_details()
-    assert source["shape"].tolist() == [1, 37, 37, 3]
+    file.write_bytes(build(small, metadata=metadata, **pixel_input(framed)))
     received = [dict(classify(path, file))["cat"] for path in dataset.test.paths]
-    # One or two levels of 255 from Pillow's resizing, and int8's rounding.
-    np.testing.assert_allclose(received, expected[:, 0], atol={"float32": 0.01, "int8": 0.03}[quantize])
-    stretched = [pixels_of_whole(path) for path in dataset.test.paths]
-    assert np.abs(model.predict(np.stack(stretched), verbose=0)[:, 0] - received).max() > 0.1
+    expected = small.predict(dataset.test.evaluation_batches(framed, 4), verbose=0)[:, 0]
+    np.testing.assert_allclose(received, expected, atol=1e-4)  # pixels are the same whole numbers
+    stretched = [np.asarray(Image.open(path).resize((32, 32)), "float32") for path in dataset.test.paths]
+    assert np.abs(small.predict(np.stack(stretched) / 127.5 - 1, verbose=0)[:, 0] - expected).max() > 0.005
 
 
-def pixels_of_whole(path):
-    return 2 * (np.asarray(Image.open(path).resize((32, 32)), "float32") / 255) - 1
+@pytest.mark.parametrize("quantize", ["float32", "float16", "dynamic", "int8"])
+def test_a_file_takes_the_middle_of_a_picture(framed, small, quantize):
+    dataset, recipe = load(framed), Recipe("test", data=framed)
+    pixels = sampled_pixels(dataset, recipe) if quantize == "int8" else None
+    takes = pixel_input(framed)
+    takes_middle = open_content(build(small, quantize, pixels, normalization=takes["normalization"]))
+    takes_whole = open_content(build(small, quantize, pixels, **takes))
+    shapes = [each.get_input_details()[0]["shape"].tolist() for each in (takes_middle, takes_whole)]
+    assert shapes == [[1, 32, 32, 3], [1, 37, 37, 3]]
+    ((whole, _),) = dataset.test.pixel_batches(framed, 100)
+    np.testing.assert_array_equal(
+        predict(takes_whole, whole.numpy()), predict(takes_middle, whole.numpy()[:, 2:34, 2:34])
+    )
