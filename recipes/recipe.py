@@ -173,6 +173,7 @@ def _add_new_keys(values):
             "augmentation": "pad_crop",
             "color_jitter": 0.0,
             "random_erasing": 0.0,
+            "mixup": 0.0,
             "skip_bad": False,
         },
         "optimizer": {

@@ -81,6 +81,8 @@ class Data:
         color_jitter: Largest change of a training image's brightness, contrast and saturation, as a share of
             them (torchvision's `ColorJitter`).
         random_erasing: Share of the training images of which a rectangle is made gray (Zhong et al., 2020).
+        mixup: α of the shares, of Beta(α, α), of two training images that are mixed (Zhang et al., 2018); 0
+            for none.
         mean: Mean of each channel, of pixels in [0, 1].
         std: Standard deviation of each channel, of pixels in [0, 1].
         validation_fraction: Share of the training images that is held out for validation. With 0 the test
@@ -98,6 +100,7 @@ class Data:
     flip: bool = True
     color_jitter: float = 0.0
     random_erasing: float = 0.0
+    mixup: float = 0.0
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     validation_fraction: float = 0.1
@@ -121,7 +124,8 @@ class Data:
         check_in_range("data.pad", self.pad, least=0)
         check_in_range("data.color_jitter", self.color_jitter, least=0, below=1)
         check_in_range("data.random_erasing", self.random_erasing, least=0, below=1)
-        for key in ("color_jitter", "random_erasing"):
+        check_in_range("data.mixup", self.mixup, least=0)
+        for key in ("color_jitter", "random_erasing", "mixup"):
             if getattr(self, key) and entry.task != "classification":
                 raise UserError(f"data.{key} is for classifiers. Received: {getattr(self, key)}")
         check_in_range("data.validation_fraction", self.validation_fraction, least=0, below=1)

@@ -137,6 +137,35 @@ def random_erasing(images, seed, share, value, area=(0.02, 1 / 3), aspect_ratio=
     return tf.where(erased[..., tf.newaxis], tf.constant(value, tf.float32), images)
 
 
+def mixup(images, labels, seed, alpha):
+    """Mixes every image with the one before it in the batch (Zhang et al., 2018).
+
+    x = s · x_i + (1 − s) · x_j,  s from Beta(α, α)
+
+    The label is that of i with probability s, that of j otherwise, so that the loss's expectation is mixup's,
+    s · ℓ(y_i) + (1 − s) · ℓ(y_j), and labels stay whole numbers.
+
+    Args:
+        images: Tensor (batch, height, width, 3).
+        labels: Tensor (batch,).
+        seed: Two integers; the same seed gives the same result.
+        alpha: α > 0. The smaller, the more often one of the two is nearly all.
+
+    Returns:
+        A float32 tensor of images and one of labels, of the same shapes.
+    """
+    share_seed, label_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
+    count = tf.shape(images)[0]
+    one, other = tf.unstack(tf.random.stateless_gamma((2, count), share_seed, alpha, dtype=tf.float64))
+    share = tf.cast(tf.math.divide_no_nan(one, one + other), tf.float32)
+    images, weight = tf.cast(images, tf.float32), share[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    is_first = tf.random.stateless_uniform((count,), label_seed) < share
+    return (
+        weight * images + (1 - weight) * tf.roll(images, 1, axis=0),
+        tf.where(is_first, labels, tf.roll(labels, 1, axis=0)),
+    )
+
+
 def random_window(height, width, seed, area, aspect_ratio):
     """Draws the part for `random_resized_crop`: top, left, height, width, in pixels."""
     shares, ratios, tops, lefts = tf.unstack(tf.random.stateless_uniform((4, CROP_ATTEMPTS), seed))

@@ -43,7 +43,7 @@ def check_backend(data):
     import keras  # takes seconds, with its backend
 
     backend = keras.backend.backend()
-    for key in ("color_jitter", "random_erasing"):
+    for key in ("color_jitter", "random_erasing", "mixup"):
         if backend != "tensorflow" and getattr(data, key):
             raise UserError(f"data.{key} needs Keras's TensorFlow backend. Received: {backend}")
     if backend != "tensorflow" and CATALOG[data.name].needs_tensorflow:

@@ -110,7 +110,7 @@ class Records(TensorFlowSplit):
     def errors_named(self):
         try:
             yield
-        except tf.errors.InvalidArgumentError as error:
+        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:  # TensorFlow's, Pillow's
             wrong = re.search(r"\[(labels must be [^\]]*)\]", error.message)
             if wrong:
                 raise UserError(wrong[1]) from error
@@ -134,7 +134,7 @@ class Records(TensorFlowSplit):
 
         def batch(step, examples):
             images, labels = examples
-            return finished(images, (recipe.seed, step), data, pixels), labels
+            return finished(images, labels, (recipe.seed, step), data, pixels)
 
         epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
         batches = epochs.flat_map(epoch_of_batches).enumerate(start=first_epoch * steps)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from recipes.data.augmentation import color_jitter, pad_crop_flip, random_erasing
+from recipes.data.augmentation import color_jitter, mixup, pad_crop_flip, random_erasing
 from recipes.data.split import Split, middle
 
 
@@ -49,7 +49,7 @@ class IndexedSplit(TensorFlowSplit):
 
         def batch(step, indices):
             images, targets = self.augmented(rows(indices), (recipe.seed, step), data)
-            return finished(images, (recipe.seed, step), data, pixels), targets
+            return finished(images, targets, (recipe.seed, step), data, pixels)
 
         return mapped(shuffled_indices(len(self), recipe, first_epoch), batch).prefetch(2)
 
@@ -106,8 +106,8 @@ def rounded(pixels):
     return tf.round(tf.cast(pixels, tf.float32))
 
 
-def finished(images, seed, data, pixels):
-    """Augmented training images, recolored and erased as the recipe asks, and normalized or as `pixels`."""
+def finished(images, targets, seed, data, pixels):
+    """Augmented training images recolored, erased and mixed as the recipe asks, normalized or as `pixels`."""
     fold_in = tf.random.experimental.stateless_fold_in  # pyright: ignore[reportAttributeAccessIssue]
     seed = tf.cast(tf.stack(seed), tf.int64)
     if data.color_jitter:
@@ -115,7 +115,9 @@ def finished(images, seed, data, pixels):
     if data.random_erasing:
         mean = [255 * value for value in data.mean]
         images = random_erasing(images, fold_in(seed, 2), data.random_erasing, mean)
-    return rounded(images) if pixels else normalize(images, data)
+    if data.mixup:
+        images, targets = mixup(images, targets, fold_in(seed, 3), data.mixup)
+    return (rounded(images) if pixels else normalize(images, data)), targets
 
 
 def padding(data):

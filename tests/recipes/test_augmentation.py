@@ -6,7 +6,13 @@ import PIL.ImageEnhance
 import pytest
 import tensorflow as tf
 
-from recipes.data.augmentation import color_jitter, random_erasing, random_resized_crop, random_window
+from recipes.data.augmentation import (
+    color_jitter,
+    mixup,
+    random_erasing,
+    random_resized_crop,
+    random_window,
+)
 
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 SIZES = [(375, 500), (500, 375), (64, 64), (33, 47)]
@@ -74,7 +80,7 @@ def test_only_the_window_is_decoded_and_resized():
     seed = (3, 5)
     crop_seed, _ = tf.unstack(tf.random.split(tf.constant(seed, tf.int64), 2))
     top, left, h, w = random_window(120, 160, crop_seed, AREA, RATIO).numpy()
-    whole = tf.io.decode_jpeg(jpeg, channels=3)[top : top + h, left : left + w]
+    whole = tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")[top : top + h, left : left + w]
     expected = tf.image.resize(whole, (32, 32), antialias=True)
     image = random_resized_crop(jpeg, seed, 32, flip=False)
     np.testing.assert_allclose(image, expected, atol=1e-3)
@@ -124,3 +130,26 @@ def test_random_erasing(rng):
     assert max(areas) < 0.36  # 1/50 to 1/3, of whole pixels and cut off at the borders
     again = random_erasing(images, (7, 1), 0.25, (0.0, 0.0, 0.0)).numpy()
     np.testing.assert_array_equal(again, erased)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_mixup(alpha):
+    """Every image is a mixture of itself and the one before, in shares of Beta(α, α), which labels follow."""
+    count = 4000
+    images = np.arange(count, dtype="float32")[:, None, None, None] * np.ones((1, 2, 3, 3), "float32")
+    mixed, labels = (x.numpy() for x in mixup(images, np.arange(count), (7, 1), alpha))
+    shares = mixed[1:, 0, 0, 0] - np.arange(count - 1)  # of the image itself
+    expected = images[1:] * shares[:, None, None, None] + images[:-1] * (1 - shares[:, None, None, None])
+    np.testing.assert_allclose(mixed[1:], expected, atol=1e-2)  # float32 of numbers up to 4,000
+    assert shares.min() > -1e-3
+    assert shares.max() < 1.001
+    assert abs(shares.mean() - 0.5) < 4 * shares.std() / np.sqrt(count)  # four standard errors
+    assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)  # of a Beta distribution
+    own = labels[1:] == np.arange(1, count)
+    assert np.all(own | (labels[1:] == np.arange(count - 1)))
+    for low, high in ((0, 0.3), (0.3, 0.7), (0.7, 1)):
+        inside = (shares >= low) & (shares < high)
+        error = own[inside].mean() - shares[inside].mean()
+        assert abs(error) < 4 * 0.5 / np.sqrt(inside.sum())
+    again, _ = mixup(images, np.arange(count), (7, 1), alpha)
+    np.testing.assert_array_equal(again, mixed)

@@ -54,7 +54,17 @@ def run(recipe, folder, weights, directory, *settings):
 
 
 def test_photos(folder, weights, tmp_path):
-    assert run("photos-mobilenetv2-sb", folder, weights, tmp_path / "run", "data.random_erasing=0.2") == 0
+    assert (
+        run(
+            "photos-mobilenetv2-sb",
+            folder,
+            weights,
+            tmp_path / "run",
+            "data.random_erasing=0.2",
+            "data.mixup=0.2",
+        )
+        == 0
+    )
     result = RunDirectory(tmp_path / "run")
     assert result.result["classes"] == list(CLASSES)
     assert result.recipe.data.mean == (0.4, 0.5, 0.6)  # that of the weights
