@@ -18,6 +18,8 @@ RECIPES = [
     "matplotlib>=3.9",
     "pycocotools>=2.0.11",
     "pillow",
+    "PyYAML",
+    "defusedxml",
     "tqdm",
 ]
 TFLITE = [*RECIPES, "ai-edge-litert>=2.3", "ai-edge-quantizer>=0.10"]

@@ -9,6 +9,13 @@ from collections.abc import Callable
 
 from recipes.errors import UserError
 
+# What a folder of the user's must hold.
+OWN = {
+    "image_folder": "a folder of pictures a class",
+    "voc_folder": "pictures and an XML file for each, as LabelImg and CVAT write them",
+    "coco": "pictures and a JSON file of instances, as CVAT, Label Studio and Roboflow write it",
+    "yolo": "a data.yaml, pictures and a text file for each, as Ultralytics has them",
+}
 # Those of which boxes are public.
 VOC_SPLITS = {"2007": ("train", "validation", "test"), "2012": ("train", "validation")}
 
@@ -28,9 +35,9 @@ def _check_no_folder(data):
         )
 
 
-def _check_class_folders(data):
+def _check_own_folder(data):
     if data.directory is None:
-        raise UserError(f"{data.name} needs --set data.directory=FOLDER, with a folder of pictures a class")
+        raise UserError(f"{data.name} needs --set data.directory=FOLDER, with {OWN[data.name]}")
     if not pathlib.Path(data.directory).is_dir():
         raise UserError(f"no such folder: {data.directory}")
 
@@ -104,8 +111,18 @@ CATALOG = {
         "recipes.data.image_folder:load_image_folder",
         "classification",
         ("pad_crop", "random_resized_crop", "none"),
-        checks=(_check_class_folders,),
+        checks=(_check_own_folder,),
     ),
+    **{
+        name: Entry(
+            f"recipes.data.{name}:load_{name}",
+            "detection",
+            ("ssd", "none"),
+            image_size=300,  # the anchors' feature maps
+            checks=(_check_own_folder,),
+        )
+        for name in ("voc_folder", "coco", "yolo")
+    },
     "voc": Entry(
         "recipes.data.voc:load_voc",
         "detection",

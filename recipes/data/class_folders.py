@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -15,7 +16,14 @@ SPLITS = {
     "validation": ("validation", "valid", "val"),
     "test": ("test", "testing"),
 }
+NO_PICTURE = "no pictures by their suffix"
 NAMED = 3
+
+
+def split_named(name):
+    """`"train"`, `"validation"` or `"test"` for the usual names of it, also with a year behind; else None."""
+    name = re.sub(r"_?\d{4}$", "", name.lower())
+    return next((split for split, names in SPLITS.items() if name in names), None)
 
 
 class LeftOut:
@@ -117,7 +125,10 @@ def pictures_of(folder, classes, left_out):
             left_out.add("outside the class folders", path)
     paths, labels = [], []
     for label, name in enumerate(classes):
-        files = sorted(_pictures(folder / name, left_out))
+        files = sorted(files_in(folder / name, left_out))
+        for path in filter(lambda path: not is_picture(path), files):
+            left_out.add(NO_PICTURE, path)
+        files = list(filter(is_picture, files))
         paths += files
         labels += [label] * len(files)
     return np.array(paths, str), np.array(labels, "int32")
@@ -133,7 +144,13 @@ def visible_folders(folder):
     return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
 
 
-def _pictures(folder, left_out):
+def is_picture(path):
+    """Whether a file is a picture by its suffix."""
+    return pathlib.Path(path).suffix.lower() in SUFFIXES
+
+
+def files_in(folder, left_out):
+    """The paths of the files in a folder and the folders within; what is hidden goes to a `LeftOut`."""
     seen = set()  # a link to a folder further up would be followed for ever
     for parent, folders, files in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(parent))
@@ -148,10 +165,8 @@ def _pictures(folder, left_out):
             path = os.path.join(parent, name)
             if _is_hidden(name):
                 left_out.add("hidden", path)
-            elif pathlib.Path(name).suffix.lower() in SUFFIXES:
-                yield path
             else:
-                left_out.add("no pictures by their suffix", path)
+                yield path
 
 
 def _is_hidden(name):

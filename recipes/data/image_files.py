@@ -66,10 +66,25 @@ def orientation(content):
     """
     try:
         with warnings.catch_warnings(action="ignore"), _open(content) as image:
-            found = image.getexif().get(ORIENTATION, 1)
+            return _orientation(image)
     except _NOT_READABLE:
         return 1
-    return found if found in range(1, 9) else 1
+
+
+def stored_size(file):
+    """Height and width of a picture as it is stored, and its EXIF orientation, from 1 (upright) to 8.
+
+    Args:
+        file: Its path.
+
+    Raises:
+        UserError: If it is no picture.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), _open(file) as image:
+            return (image.height, image.width), _orientation(image)
+    except _NOT_READABLE as error:
+        raise UserError(getattr(error, "strerror", None) or "no picture that Pillow knows") from error
 
 
 def turns(orientation):
@@ -100,6 +115,11 @@ def turn_boxes(boxes_yxyx, orientation):
         low, high = low[:, ::-1], high[:, ::-1]
     low, high = (np.where(reversals, 1 - a, b) for a, b in ((high, low), (low, high)))
     return np.concatenate([low, high], axis=1)
+
+
+def _orientation(image):
+    found = image.getexif().get(ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
 
 
 def _open(file):

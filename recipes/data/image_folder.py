@@ -11,7 +11,7 @@ from recipes.data import class_folders
 from recipes.data.augmentation import pad_crop_flip, random_resized_crop, resized
 from recipes.data.image_files import SUFFIXES
 from recipes.data.pictures import decodable
-from recipes.data.split import Dataset
+from recipes.data.split import dataset_of
 from recipes.data.tf_batches import IndexedSplit, padding, split_seeds
 from recipes.errors import UserError
 
@@ -76,12 +76,7 @@ def load_image_folder(data):
 
     splits = {split: files(folder) for split, folder in (folders or {"train": root}).items()}
     left_out.report()
-    if not folders:
-        train, test = splits["train"].hold_out(0.2, classes)
-        return Dataset(classes, train, validation=test, test=test)
-    # With only one of validation and test, it serves for both.
-    test = splits.get("test", splits.get("validation"))
-    return Dataset(classes, splits["train"], validation=splits.get("validation", test), test=test)
+    return dataset_of(classes, splits)
 
 
 def _content(path):

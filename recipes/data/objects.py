@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from recipes.data.image_files import orientation, turn_boxes
-from recipes.data.pictures import decodable, decode
+from recipes.data.pictures import decodable, decode, listed
 from recipes.data.ssd_augmentation import ssd_augmentation
 from recipes.data.tf_batches import IndexedSplit, split_seeds
 from recipes.errors import UserError
@@ -29,7 +28,7 @@ class Objects(IndexedSplit):
         return len(self.images)
 
     def select(self, indices):
-        return Objects(*(getattr(self, field.name)[indices] for field in dataclasses.fields(self)))
+        return type(self)(*(getattr(self, field.name)[indices] for field in dataclasses.fields(self)))
 
     def hold_out(self, fraction, classes):
         """Takes a share of the pictures out, whatever is on them, always the same ones."""
@@ -46,6 +45,14 @@ class Objects(IndexedSplit):
         """A class without a training object has an average precision of its own: none."""
         return False
 
+    def encoded(self, image):
+        """The bytes of a picture, from its item of `images`, in a graph."""
+        return image
+
+    def content(self, row):
+        """The bytes of a picture by its number."""
+        return self.images[row]
+
     def tensors(self):
         return self.images, self.boxes_yxyx, self.labels, self.difficult
 
@@ -54,7 +61,7 @@ class Objects(IndexedSplit):
 
         def example(row):
             image, boxes_yxyx, labels, difficult = row
-            image = tf.image.resize(decode(image), (data.image_size, data.image_size))
+            image = tf.image.resize(decode(self.encoded(image)), (data.image_size, data.image_size))
             return image, _targets(boxes_yxyx, tf.where(difficult, -1, labels), anchors)
 
         return _map(example, rows, data, anchors)
@@ -64,7 +71,7 @@ class Objects(IndexedSplit):
 
         def example(row):
             (image, boxes, labels, difficult), own_seed = row
-            image = decode(image)
+            image = decode(self.encoded(image))
             classes = tf.where(difficult, -1, labels)  # pytorch-ssd leaves the difficult ones out
             if data.augmentation == "ssd":
                 image, boxes, classes = ssd_augmentation(
@@ -75,6 +82,18 @@ class Objects(IndexedSplit):
             return image, _targets(boxes, classes, anchors)
 
         return _map(example, (rows, split_seeds(seed, tf.shape(rows[0])[0])), data, anchors)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectFiles(Objects):
+    """The same, of pictures that stay in their files: `images` are the paths."""
+
+    def encoded(self, image):
+        return tf.io.read_file(image)
+
+    def content(self, row):
+        with open(self.images[row], "rb") as file:
+            return file.read()
 
 
 def _targets(boxes_yxyx, labels, anchors):
@@ -94,17 +113,29 @@ def _map(example, elements, data, anchors):
     return tf.map_fn(example, elements, fn_output_signature=specification)
 
 
-def objects_of(names, images, boxes_yxyx, labels, difficult, classes):
-    """An `Objects` of lists with an item a picture.
+def objects_of(
+    names, images, boxes_yxyx, labels, difficult, classes, kind=Objects, margin=ROUNDING, skip_bad=False
+):
+    """A split of pictures with objects, of lists with an item a picture.
 
-    Boxes are those of the pictures as they are stored; they are turned as the EXIF data of the pictures say.
-    What sticks out of its picture by a hundredth is cut off there, and counted; VOC's annotations round so.
+    What sticks out of its picture by no more than the margin is cut off there, and counted.
+
+    Args:
+        names: What to call the pictures.
+        images: Their encoded bytes; of `ObjectFiles` their paths.
+        boxes_yxyx: The objects' ymin, xmin, ymax and xmax, relative to the picture as it is meant to be seen.
+        labels: Their classes, from 0.
+        difficult: Whether they need not be found.
+        classes: The number of classes.
+        kind: `Objects` or `ObjectFiles`.
+        margin: The margin, as a share of the picture; VOC's annotations are rounded.
+        skip_bad: Whether to leave objects out that are none, and say so, instead of giving up.
 
     Raises:
-        UserError: If a box is none or a label is out of range.
+        UserError: If a box is none or a label is out of range, unless `skip_bad`.
     """
-    most, cut_off = max(map(len, labels)), 0
-    padded = Objects(
+    most, cut_off, bad = max([1, *map(len, labels)]), 0, []
+    padded = kind(
         np.array(names),
         np.array(images, object),
         np.zeros((len(names), most, 4), "float32"),
@@ -113,34 +144,38 @@ def objects_of(names, images, boxes_yxyx, labels, difficult, classes):
     )
     for row, (name, boxes) in enumerate(zip(names, boxes_yxyx, strict=True)):
         boxes = np.asarray(boxes, "float32").reshape(-1, 4)
+        good = np.ones(len(boxes), bool)
         for number, (box, label) in enumerate(zip(boxes, labels[row], strict=True)):
-            complaint = _complaint(box, label, classes)
+            complaint = _complaint(box, label, classes, margin)
             if complaint:
                 where = ", ".join(f"{x:g}" for x in box)
-                raise UserError(
+                bad.append(
                     f"{name}, object {number + 1}: {complaint}. Received: label {label}, box ({where})"
                 )
-        count = len(boxes)
-        inside = np.clip(boxes, 0, 1)
-        cut_off += int(np.sum(np.any(inside != boxes, axis=-1)))
-        # The pictures are turned when they are decoded.
-        padded.boxes_yxyx[row, :count] = turn_boxes(inside, orientation(images[row]))
-        padded.labels[row, :count] = labels[row]
-        padded.difficult[row, :count] = difficult[row]
+                good[number] = False
+        inside, count = np.clip(boxes[good], 0, 1), good.sum()
+        cut_off += int(np.sum(np.any(inside != boxes[good], axis=-1)))
+        padded.boxes_yxyx[row, :count] = inside
+        padded.labels[row, :count] = np.asarray(labels[row], "int32")[good]
+        padded.difficult[row, :count] = np.asarray(difficult[row], bool)[good]
+    if bad and not skip_bad:
+        raise UserError(f"{listed(bad)}. --set data.skip_bad=true leaves such objects out")
+    if bad:
+        print(f"{len(bad)} objects that are none were left out: {listed(bad)}")
     if cut_off:
-        print(f"{cut_off} boxes that stick out of their picture by less than a hundredth were cut off there")
+        print(f"{cut_off} boxes that stick out of their pictures were cut off there")
     return padded
 
 
-def _complaint(box, label, classes):
+def _complaint(box, label, classes, margin):
     """What is wrong with an object; None if nothing is."""
     if not np.isfinite(box).all():
         return "ymin, xmin, ymax and xmax must be finite"
-    if box.min() < -ROUNDING or box.max() > 1 + ROUNDING:
+    if box.min() < -margin or box.max() > 1 + margin:
         return "the box must lie inside the picture, ymin, xmin, ymax and xmax between 0 and 1"
     ymin, xmin, ymax, xmax = np.clip(box, 0, 1)
     if ymin >= ymax or xmin >= xmax:
-        return "the box must have an area, ymin < ymax and xmin < xmax"
+        return "the box must have an area inside the picture, ymin < ymax and xmin < xmax"
     if not 0 <= label < classes:
         return f"the label must be from 0 to {classes - 1}"
     return None
@@ -148,4 +183,4 @@ def _complaint(box, label, classes):
 
 def readable(split, skip_bad=False):
     """The pictures that can be decoded; a `UserError` names the others unless `skip_bad`."""
-    return split.select(decodable(split.names, lambda row: split.images[row], skip_bad))
+    return split.select(decodable(split.names, split.content, skip_bad))

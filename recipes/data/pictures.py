@@ -137,8 +137,14 @@ def complain(bad, skip_bad):
     """Says that pictures were skipped, or raises a `UserError` that names them; nothing if there are none."""
     if not bad:
         return
-    more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-    listed = f"{'; '.join(bad[:NAMED])}{more}"
     if not skip_bad:
-        raise UserError(f"cannot read these pictures: {listed}. --set data.skip_bad=true leaves them out")
-    print(f"{len(bad)} pictures that cannot be read were skipped: {listed}")
+        raise UserError(
+            f"cannot read these pictures: {listed(bad)}. --set data.skip_bad=true leaves them out"
+        )
+    print(f"{len(bad)} pictures that cannot be read were skipped: {listed(bad)}")
+
+
+def listed(bad):
+    """The first of many complaints in one line, and how many more there are."""
+    more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+    return f"{'; '.join(bad[:NAMED])}{more}"

@@ -122,6 +122,20 @@ class Dataset:
     test: Split
 
 
+def dataset_of(classes, splits):
+    """A `Dataset` of the splits that there are.
+
+    Args:
+        classes: Names of the classes.
+        splits: The splits by `"train"` and, if there are some, `"validation"` and `"test"`. With only one of
+            these it serves for both; with none a fifth is held out for them.
+    """
+    train, test = splits["train"], splits.get("test", splits.get("validation"))
+    if test is None:
+        train, test = train.hold_out(0.2, classes)
+    return Dataset(classes, train, validation=splits.get("validation", test), test=test)
+
+
 def middle(images, size):
     """Of images (…, height, width, channels) the square of `size` pixels in the middle."""
     top, left = (images.shape[-3] - size) // 2, (images.shape[-2] - size) // 2

@@ -1,5 +1,6 @@
 """PASCAL VOC through tensorflow-datasets."""
 
+from recipes.data.image_files import orientation, turn_boxes
 from recipes.data.objects import objects_of, readable
 from recipes.data.split import Dataset
 from recipes.data.tfds_arrays import prepared, unavailable
@@ -32,11 +33,11 @@ def _pictures(splits, directory, skip_bad):
         classes = tuple(builder.info.features["labels"].names)
     if not examples:
         raise UserError(f"there are no pictures in voc {', '.join(splits)}")
-    objects = [example["objects"] for example in examples]
+    objects, images = ([example[key] for example in examples] for key in ("objects", "image"))
     split = objects_of(
         [example["image/filename"].decode() for example in examples],
-        [example["image"] for example in examples],
-        [each["bbox"] for each in objects],
+        images,
+        [turn_boxes(each["bbox"], orientation(image)) for each, image in zip(objects, images, strict=True)],
         [each["label"] for each in objects],
         [each["is_difficult"] for each in objects],
         len(classes),

@@ -1,0 +1,111 @@
+"""Own pictures with boxes: what the files of labelling tools have in common."""
+
+import dataclasses
+import os
+
+import numpy as np
+
+from recipes.data.class_folders import printable
+from recipes.data.image_files import stored_size, turn_boxes
+from recipes.data.objects import ObjectFiles, objects_of, readable
+from recipes.data.pictures import complain, listed
+from recipes.data.split import dataset_of
+from recipes.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotated:
+    """A picture and its objects as a file of annotations has them.
+
+    Attributes:
+        path: Path of the picture.
+        boxes_yxyx: ymin, xmin, ymax and xmax of its objects: in pixels or, where `size` is None, relative.
+        labels: Their classes: numbers, or names until all are known.
+        ignored: Whether they need not be found: what VOC calls difficult, and COCO a crowd.
+        size: Height and width of the picture as the annotations say, (0, 0) where they do not; None where
+            boxes are relative to the picture as it is meant to be seen.
+    """
+
+    path: str
+    boxes_yxyx: list = dataclasses.field(default_factory=list)
+    labels: list = dataclasses.field(default_factory=list)
+    ignored: list = dataclasses.field(default_factory=list)
+    size: tuple[int, int] | None = None
+
+
+def dataset(root, classes, pictures, left_out, skip_bad):
+    """The `recipes.data.Dataset` of annotated pictures.
+
+    Args:
+        root: The folder, which pictures are named relative to.
+        classes: Names of the classes.
+        pictures: By `"train"`, `"validation"` and `"test"`, as far as there are such, a list of `Annotated`.
+        left_out: The `recipes.data.class_folders.LeftOut` of what is in the folder and not used.
+        skip_bad: Whether to leave out damaged pictures, and objects that are none.
+
+    Raises:
+        UserError: If pictures or objects are damaged, unless `skip_bad`, or there are no objects to learn.
+    """
+    left_out.report()
+    splits = {name: _split(root, len(classes), some, skip_bad) for name, some in pictures.items()}
+    learned = set(splits["train"].labels[splits["train"].labels >= 0].tolist())
+    if not learned:
+        raise UserError(f"{root} has no objects in its {len(splits['train'])} training pictures")
+    absent = [name for label, name in enumerate(classes) if label not in learned]
+    if absent:
+        print(f"{root} has no training objects of {', '.join(absent)}")
+    return dataset_of(classes, splits)
+
+
+def _split(root, classes, pictures, skip_bad):
+    names = [printable(os.path.relpath(picture.path, root)) for picture in pictures]
+    boxes, bad = [], []
+    for name, picture in zip(names, pictures, strict=True):
+        try:
+            boxes.append(_upright(picture))
+        except UserError as error:
+            boxes.append(None)
+            bad.append(f"{name} ({error})")
+    complain(bad, skip_bad)
+    kept = [row for row, each in enumerate(boxes) if each is not None]
+    if not kept:
+        raise UserError(f"{root} has no pictures that can be used: {listed(bad)}")
+    split = objects_of(
+        [names[row] for row in kept],
+        [os.fsencode(pictures[row].path) for row in kept],
+        [boxes[row] for row in kept],
+        [pictures[row].labels for row in kept],
+        [pictures[row].ignored for row in kept],
+        classes,
+        kind=ObjectFiles,
+        margin=np.inf,
+        skip_bad=skip_bad,
+    )
+    return readable(split, skip_bad)
+
+
+def _upright(picture):
+    """Boxes relative to the picture as it is meant to be seen.
+
+    Labelling tools show pictures so, but for those that do not know EXIF: their sizes are the stored ones.
+    """
+    boxes = np.asarray(picture.boxes_yxyx, "float64").reshape(-1, 4)
+    if picture.size is None:
+        return boxes
+    (height, width), orientation = stored_size(picture.path)
+    shown = (width, height) if orientation >= 5 else (height, width)
+    said = picture.size if min(picture.size) > 0 else shown
+    relative = boxes / np.array([*said, *said])
+    if _same_shape(said, shown):
+        return relative
+    if _same_shape(said, (height, width)):
+        return turn_boxes(relative, orientation)
+    raise UserError(
+        f"its annotations are those of a picture of {said[1]:g}×{said[0]:g} pixels. "
+        f"Received: one of {shown[1]}×{shown[0]}"
+    )
+
+
+def _same_shape(one, other):
+    """Whether two sizes are the same but for a factor, to the pixel: a picture that was made smaller."""
+    return abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other)

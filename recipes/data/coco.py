@@ -1,0 +1,165 @@
+"""Own pictures with boxes in JSON files of COCO's form: CVAT, Label Studio, Roboflow.
+
+Every JSON file with images, annotations and categories counts; its split is told by its name or its folder's
+(`instances_val2017.json`, `valid/_annotations.coco.json`); with one file alone a share is held out.
+"""
+
+import collections
+import json
+import pathlib
+import re
+
+from recipes.data import annotations
+from recipes.data.annotations import Annotated
+from recipes.data.class_folders import LeftOut, files_in, is_picture, split_named
+from recipes.data.pictures import complain
+from recipes.errors import UserError
+
+KEYS = ("images", "annotations", "categories")
+
+
+def load_coco(data):
+    """Loads the pictures that the JSON files in `data.directory` are about."""
+    root, left_out = pathlib.Path(data.directory), LeftOut(data.directory)
+    files = sorted(files_in(root, left_out))
+    pictures, contents = collections.defaultdict(list), {}
+    for path in files:
+        if is_picture(path):
+            pictures[pathlib.Path(path).name].append(path)
+        elif not path.lower().endswith(".json"):
+            left_out.add("neither pictures nor JSON", path)
+        elif (content := _read(path)) is not None:
+            contents[path] = content
+        else:
+            left_out.add("JSON without images, annotations and categories", path)
+    if not contents:
+        raise UserError(f"{root} has no JSON file of COCO's form, with {', '.join(KEYS)}")
+    splits = _splits(root, contents)
+    categories = {path: _categories(path, content) for path, content in contents.items()}
+    first, *others = splits.values()
+    for path in others:
+        if categories[path] != categories[first]:
+            raise UserError(f"{path} must have the categories of {first}")
+    used = {each["category_id"] for content in contents.values() for each in content["annotations"]}
+    names = {number: name for number, name in categories[first].items() if number in used}
+    idle = sorted(set(categories[first].values()) - set(names.values()))
+    if idle:
+        print(f"left out of {root}: {len(idle)} categories without an object ({', '.join(idle[:3])})")
+    numbers = {category: label for label, category in enumerate(names)}
+    found = {
+        split: _annotated(path, contents[path], numbers, _nearest(path, split, pictures), data.skip_bad)
+        for split, path in splits.items()
+    }
+    used_paths = {picture.path for some in found.values() for picture in some}
+    for path in filter(is_picture, files):
+        if path not in used_paths:
+            left_out.add("without an entry in a JSON file", path)
+    return annotations.dataset(root, tuple(names.values()), found, left_out, data.skip_bad)
+
+
+def _read(path):
+    """The content of a JSON file; None if it is none of COCO's."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no JSON that can be read: {str(error)[:100]}") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in KEYS):
+        return None
+    for key, needed in (
+        ("images", ("id", "file_name")),
+        ("annotations", ("image_id", "category_id", "bbox")),
+        ("categories", ("id", "name")),
+    ):
+        for number, entry in enumerate(content[key]):
+            if not isinstance(entry, dict) or any(entry.get(field) is None for field in needed):
+                raise UserError(f"{path}: {key}, number {number}, must have {', '.join(needed)}")
+    return content
+
+
+def _splits(root, contents):
+    """The JSON file of every split."""
+    splits = collections.defaultdict(list)
+    for path in contents:
+        relative = pathlib.Path(path).relative_to(root)
+        words = [*relative.parts[:-1], *re.split(r"[^a-zA-Z0-9]+", relative.stem)]
+        splits[next(filter(None, map(split_named, words)), "train")].append(path)
+    for split, paths in splits.items():
+        if len(paths) > 1:
+            raise UserError(
+                f"there must be one JSON file of {split} pictures, told by train, val or test in its name. "
+                f"Received: {', '.join(paths[:3])}"
+            )
+    if "train" not in splits:
+        raise UserError(f"{root} has no JSON file of training pictures, only of {' and '.join(splits)}")
+    return {split: path for split, (path,) in splits.items()}
+
+
+def _categories(path, content):
+    """Names of the categories by their ids, which may leave numbers out, in their order."""
+    categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+    if len(categories) < len(content["categories"]) or len(set(categories.values())) < len(categories):
+        raise UserError(f"{path} must have categories of different ids and names")
+    for name in categories.values():
+        if name.splitlines() != [name]:
+            raise UserError(f"{path}: the name of a category must be one line of text. Received: {name!r}")
+    return dict(sorted(categories.items()))
+
+
+def _annotated(path, content, numbers, picture_of, skip_bad):
+    found, bad = {}, []
+    for entry in content["images"]:
+        if entry["id"] in found:
+            raise UserError(f"{path}: there must be one image of id {entry['id']}. Received: two")
+        try:
+            picture = picture_of(str(entry["file_name"]))
+            found[entry["id"]] = Annotated(picture, size=(_side(entry, "height"), _side(entry, "width")))
+        except UserError as error:
+            found[entry["id"]] = Annotated("")
+            bad.append(str(error))
+    complain(bad, skip_bad)
+    for number, entry in enumerate(content["annotations"]):
+        picture, where = found.get(entry["image_id"]), f"{path}: annotations, number {number}"
+        if picture is None:
+            raise UserError(f"{where}, must be of an image that is there. Received: id {entry['image_id']}")
+        if entry["category_id"] not in numbers:
+            raise UserError(f"{where}, must be of a category. Received: id {entry['category_id']}")
+        try:
+            left, top, width, height = map(float, entry["bbox"])
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{where}: bbox must be four numbers. Received: {entry['bbox']!r}") from error
+        picture.boxes_yxyx.append((top, left, top + height, left + width))
+        picture.labels.append(numbers[entry["category_id"]])
+        picture.ignored.append(bool(entry.get("iscrowd", 0)))
+    return [picture for picture in found.values() if picture.path]
+
+
+def _side(entry, key):
+    """A picture's height or width; 0 where the file does not say."""
+    side = entry.get(key)
+    return side if isinstance(side, (int, float)) and side > 0 else 0
+
+
+def _nearest(json_file, split, pictures):
+    """A function from what a JSON file calls a picture to its path.
+
+    Of several of one name it is the one whose folders the name has too, or in the folder of the JSON file, or
+    in one of the split's name.
+    """
+
+    def picture_of(name):
+        parts = pathlib.PurePosixPath(name.replace("\\", "/")).parts
+        candidates = pictures.get(parts[-1], [])
+        for is_near in (
+            lambda path: pathlib.Path(path).parts[-len(parts) :] == parts,
+            lambda path: pathlib.Path(path).parent == pathlib.Path(json_file).parent,
+            lambda path: split in map(split_named, pathlib.Path(path).parts[:-1]),
+        ):
+            if len(candidates) > 1:
+                candidates = list(filter(is_near, candidates)) or candidates
+        if len(candidates) != 1:
+            received = " and ".join(candidates[:2]) or "none"
+            raise UserError(f"{name}: there must be one picture of this name. Received: {received}")
+        return candidates[0]
+
+    return picture_of
