@@ -1,9 +1,10 @@
 """Says what a picture shows, with a .tflite file that tflite.convert wrote.
 
-    python -m tflite.classify IMAGE --model FILE.tflite
+    python -m tflite.classify PICTURE… --model FILE.tflite [--json FILE.jsonl] [--draw FOLDER]
 
-Needs ai-edge-litert, numpy and pillow only, neither TensorFlow nor Keras: for a Raspberry Pi, for example.
-Class names and normalization are read from the file.
+PICTURE is a picture or a folder; where OpenCV is installed also a video or camera:0. Needs ai-edge-litert,
+numpy and pillow only, neither TensorFlow nor Keras: for a Raspberry Pi, for example. Class names and
+normalization are read from the file.
 """
 
 import pathlib
@@ -15,6 +16,7 @@ from PIL import Image
 if not __package__:  # run as `python tflite/classify.py`: imports start at the root of the checkout
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
+from recipes import answers
 from recipes.command import Parser, exit_code
 from recipes.data.image_files import read_rgb
 from recipes.errors import UserError, check_in_range
@@ -45,12 +47,48 @@ def read_image(path, height, width):
     pixels = read_image("photo.jpg", 32, 32)
     ```
     """
-    resized = read_rgb(path).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+    return _stretched(read_rgb(path), height, width)
+
+
+class Classifier:
+    """A .tflite file that gives a number for each class.
+
+    Args:
+        path: Path of a file that takes one RGB image.
+
+    Raises:
+        UserError: If it is none, or does not say how its input is normalized.
+
+    Example:
+
+    ```python
+    classifier = Classifier("digits.tflite")
+    for label, probability in classifier.classify(read_rgb("photo.jpg"))[:5]:
+        print(label, probability)
+    ```
+    """
+
+    def __init__(self, path):
+        self.metadata = read_metadata(path)
+        if self.metadata is None or self.metadata.mean is None:
+            raise UserError(f"{path} does not say how its input is normalized: it has no metadata")
+        self.interpreter = open_interpreter(path)
+        self.height, self.width, classes = _sizes(self.interpreter, path)
+        self.labels = self.metadata.labels or tuple(f"class {index}" for index in range(classes))
+        if len(self.labels) != classes:
+            raise UserError(f"{path} has {classes} outputs and {len(self.labels)} class names")
+
+    def classify(self, picture):
+        """Pairs of class name and probability, the most probable first, for a Pillow image of mode RGB."""
+        mean, std = np.array([self.metadata.mean, self.metadata.std], "float32")
+        pixels = _stretched(picture, self.height, self.width)
+        probabilities = predict(self.interpreter, [(pixels / np.float32(255) - mean) / std])[0]
+        order = np.argsort(-probabilities, kind="stable")
+        return [(self.labels[index], float(probabilities[index])) for index in order]
 
 
 def classify(image, model):
-    """Probabilities of the classes that a model knows, for one picture.
+    """Probabilities of the classes that a model knows, for one picture; see `Classifier` for many.
 
     Args:
         image: Path of the picture.
@@ -69,20 +107,11 @@ def classify(image, model):
         print(label, probability)
     ```
     """
-    metadata = read_metadata(model)
-    if metadata is None or metadata.mean is None:
-        raise UserError(f"{model} does not say how its input is normalized: it has no metadata")
-    interpreter = open_interpreter(model)
-    height, width, classes = _sizes(interpreter, model)
-    labels = metadata.labels or tuple(f"class {index}" for index in range(classes))
-    if len(labels) != classes:
-        raise UserError(f"{model} has {classes} outputs and {len(labels)} class names")
-    mean, std = np.array([metadata.mean, metadata.std], "float32")
-    normalized = (read_image(image, height, width) / np.float32(255) - mean) / std
-    probabilities = predict(interpreter, normalized[None])[0]
-    return [
-        (labels[index], float(probabilities[index])) for index in np.argsort(-probabilities, kind="stable")
-    ]
+    return Classifier(model).classify(read_rgb(image))
+
+
+def _stretched(picture, height, width):
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _sizes(interpreter, model):
@@ -102,7 +131,7 @@ def _sizes(interpreter, model):
 
 def main(argv=None):
     parser = Parser("tflite.classify", __doc__)
-    parser.add_argument("image", metavar="IMAGE", help="a picture: JPEG, PNG, …")
+    answers.add_arguments(parser)
     parser.add_argument("--model", metavar="FILE.tflite", required=True, help="what tflite.convert wrote")
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="classes to show (default: %(default)s)"
@@ -110,8 +139,13 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     check_in_range("--top", args.top, least=1)
-    for label, probability in classify(args.image, args.model)[: args.top]:
-        print(f"{probability:7.2%}  {label}")
+    answers.check_arguments(args)
+    classifier = Classifier(args.model)
+
+    def answer(picture):
+        return answers.classes(classifier.classify(picture)[: args.top])
+
+    answers.answer_all(args, answer, answers.draw_class, answers.classes_table, "classes")
 
 
 if __name__ == "__main__":

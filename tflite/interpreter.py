@@ -54,6 +54,29 @@ def predict(interpreter, images):
     return np.stack(outputs)
 
 
+def find_objects(interpreter, image):
+    """What a detector's file finds on an image.
+
+    Args:
+        interpreter: An interpreter of a file with TFLite's four outputs of a detector.
+        image: Floats as the file takes them: (height, width, channels).
+
+    Returns:
+        A dictionary of `boxes_yxyx`, relative to the image and cut off at its border, `classes` and `scores`.
+    """
+    (source,) = interpreter.get_input_details()
+    interpreter.set_tensor(source["index"], quantized(image[None], source))
+    interpreter.invoke()
+    targets = [tensor["index"] for tensor in interpreter.get_output_details()]
+    boxes, classes, scores, count = (interpreter.get_tensor(target)[0] for target in targets)
+    count = int(count)
+    return {
+        "boxes_yxyx": np.clip(boxes[:count], 0, 1),
+        "classes": classes[:count].astype("int32"),
+        "scores": scores[:count],
+    }
+
+
 def quantized(values, tensor):
     """Float values as a tensor holds them: round(values / scale) + zero point, or as they are in floats.
 

@@ -77,6 +77,27 @@ def resized(picture, size):
     return tf.ensure_shape(image, (size, size, 3))
 
 
+def shrunk(image, most):
+    """An image whose longer side has at most so many pixels, made smaller with antialiasing.
+
+    What comes behind may then sample it without: a photograph of 4000 pixels would become noise.
+
+    Args:
+        image: Tensor (height, width, 3) of pixels.
+        most: The number of pixels.
+
+    Returns:
+        A float32 tensor (height, width, 3).
+    """
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    scale = tf.minimum(1.0, most / tf.reduce_max(size))
+
+    def smaller():
+        return tf.image.resize(image, tf.cast(tf.math.ceil(scale * size), tf.int32), antialias=True)
+
+    return tf.cond(scale < 1, smaller, lambda: tf.cast(image, tf.float32))
+
+
 def color_jitter(images, seed, strength):
     """Brightness, contrast and saturation of each image, times a factor from 1 − strength to 1 + strength.
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from recipes.data.augmentation import resized, shrunk
 from recipes.data.pictures import decodable, decode, listed
 from recipes.data.ssd_augmentation import ssd_augmentation
 from recipes.data.tf_batches import IndexedSplit, split_seeds
@@ -61,7 +62,7 @@ class Objects(IndexedSplit):
 
         def example(row):
             image, boxes_yxyx, labels, difficult = row
-            image = tf.image.resize(decode(self.encoded(image)), (data.image_size, data.image_size))
+            image = resized(self.encoded(image), data.image_size)
             return image, _targets(boxes_yxyx, tf.where(difficult, -1, labels), anchors)
 
         return _map(example, rows, data, anchors)
@@ -71,14 +72,14 @@ class Objects(IndexedSplit):
 
         def example(row):
             (image, boxes, labels, difficult), own_seed = row
-            image = decode(self.encoded(image))
+            image = shrunk(decode(self.encoded(image)), 2 * data.image_size)
             classes = tf.where(difficult, -1, labels)  # pytorch-ssd leaves the difficult ones out
             if data.augmentation == "ssd":
                 image, boxes, classes = ssd_augmentation(
                     image, boxes, classes, own_seed, data.image_size, fill, data.flip
                 )
             else:
-                image = tf.image.resize(image, (data.image_size, data.image_size))
+                image = tf.image.resize(image, (data.image_size, data.image_size), antialias=True)
             return image, _targets(boxes, classes, anchors)
 
         return _map(example, (rows, split_seeds(seed, tf.shape(rows[0])[0])), data, anchors)

@@ -3,7 +3,9 @@
 import numpy as np
 
 import sb_keras
+from recipes import answers
 from recipes.command import progress
+from recipes.data.array_batches import picture_batch
 from recipes.tasks.task import Task
 
 
@@ -11,6 +13,7 @@ class Classification(Task):
     """One label a picture, judged by accuracy."""
 
     metric = "accuracy"
+    answers = "classes"
     log = ("loss", "accuracy", "val_loss", "val_accuracy")
 
     def compiled_model(self, recipe, classes):
@@ -56,6 +59,11 @@ class Classification(Task):
             rows,
             f"test accuracy {np.mean(predicted == labels):.4f}",
         )
+
+    def answer(self, model, recipe, classes, picture, least_score=0.0):
+        (probabilities,) = model.predict_on_batch(picture_batch(picture, recipe.data))
+        order = np.argsort(-probabilities, kind="stable")
+        return answers.classes([(classes[label], float(probabilities[label])) for label in order])
 
     def draw_target(self, axes, target, classes):
         axes.set_title(classes[target], fontsize=9)

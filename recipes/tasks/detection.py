@@ -3,7 +3,9 @@
 import numpy as np
 
 import sb_keras
+from recipes import answers
 from recipes.command import progress
+from recipes.data.array_batches import picture_batch
 from recipes.errors import UserError
 from recipes.run_directory import RunDirectory
 from recipes.tasks.task import Task
@@ -13,6 +15,7 @@ class Detection(Task):
     """Objects in boxes, judged by VOC2007's mean average precision."""
 
     metric = "mean_average_precision"
+    answers = "objects"
     log = ("loss", "classes_loss", "boxes_loss", "val_loss", "val_mean_average_precision")
     pictures = ("plot", "sheet")
 
@@ -84,6 +87,13 @@ class Detection(Task):
             ((pixels, _),) = first.pixel_batches(recipe.data, report.PICTURES)
             report.detection_sheet(first, pixels.numpy(), found, dataset.classes, title, pictures["sheet"])
         return report.HEAD, report.class_rows(dataset.classes, metrics), summary
+
+    def answer(self, model, recipe, classes, picture, least_score=0.0):
+        outputs = model.predict_on_batch(picture_batch(picture, recipe.data))
+        found = sb_keras.detection.detect(outputs, sb_keras.detection.ssdlite_anchors())
+        (each,) = by_picture({key: np.asarray(values) for key, values in found.items()})
+        size = picture.height, picture.width
+        return answers.objects(*each.values(), classes, size, least_score)
 
     def draw_target(self, axes, target, classes):
         """Draws the objects of a picture, and in dots the anchors that are to find them."""

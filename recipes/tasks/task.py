@@ -11,11 +11,13 @@ class Task(abc.ABC):
 
     Attributes:
         metric: Name of what is to become large: `evaluate` gives it beside the loss.
+        answers: What `answer` gives, as JSON calls it.
         log: The columns of log.csv, besides epoch, learning rate and seconds.
         pictures: The pictures that `class_table` can draw, by the options of `recipes.evaluate`.
     """
 
     metric: ClassVar[str]
+    answers: ClassVar[str]
     log: ClassVar[tuple[str, ...]]
     pictures: ClassVar[tuple[str, ...]] = ()
 
@@ -55,6 +57,18 @@ class Task(abc.ABC):
 
         Returns:
             The head of a table, its rows, and a line that sums them up.
+        """
+
+    @abc.abstractmethod
+    def answer(self, model, recipe, classes, picture, least_score=0.0) -> list[dict]:
+        """What a network says of a picture, as `recipes.answers` takes it.
+
+        Args:
+            model: The network.
+            recipe: The recipe.
+            classes: Names of the classes.
+            picture: A Pillow image of mode RGB, upright.
+            least_score: Of a detector, what is less sure is left out.
         """
 
     @abc.abstractmethod

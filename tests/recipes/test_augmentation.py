@@ -12,6 +12,7 @@ from recipes.data.augmentation import (
     random_erasing,
     random_resized_crop,
     random_window,
+    shrunk,
 )
 
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -153,3 +154,13 @@ def test_mixup(alpha):
         assert abs(error) < 4 * 0.5 / np.sqrt(inside.sum())
     again, _ = mixup(images, np.arange(count), (7, 1), alpha)
     np.testing.assert_array_equal(again, mixed)
+
+
+def test_shrunk(rng):
+    """Stripes of a pixel become gray, where sampling alone keeps black or white; a small image stays."""
+    stripes = np.tile(np.array([0, 255], "uint8")[:, None], (200, 300, 3)).reshape(200, 600, 3)
+    small = shrunk(stripes, 100).numpy()
+    assert small.shape == (34, 100, 3)
+    np.testing.assert_allclose(small[:, 1:-1], 127.5, atol=1)
+    image = rng.integers(0, 256, (40, 60, 3)).astype("uint8")
+    np.testing.assert_array_equal(shrunk(image, 60), image)

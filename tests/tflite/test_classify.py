@@ -238,7 +238,7 @@ def test_wrong_pictures(files, tmp_path, capsys, text):
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
-    assert ("no picture that Pillow knows" if text else "No such file or directory") in error
+    assert ("no picture that Pillow knows" if text else "no such file or folder") in error
 
 
 # Nothing but the standard library and what `pip install ai-edge-litert numpy pillow` gives can be imported.
