@@ -73,7 +73,7 @@ class Data:
         directory: Where the data lie. For TFDS's data sets None means TFDS's own place (`TFDS_DATA_DIR`).
         train_splits: What `"voc"` trains on: a year and a split as TFDS writes it, `"2007/train+validation"`.
         test_splits: What it is tested on.
-        image_size: Height and width in pixels.
+        image_size: Height and width in pixels; of `"voc"` 300 or a multiple of 32 from 160 to 640.
         augmentation: `"pad_crop"`, `"random_resized_crop"`, `"ssd"` (objects with boxes) or `"none"`. With
             `"random_resized_crop"` a test picture is the middle of one resized to 8/7 of `image_size`.
         pad: Zero pixels added on every side before a random crop back to `image_size`.
@@ -117,10 +117,10 @@ class Data:
                 f"data.augmentation is {self.augmentation}. Received: {self.name}, which is for {entry.task}"
             )
         check_one_of(f"data.augmentation of {self.name}", self.augmentation, entry.augmentations)
-        if entry.image_size not in (None, self.image_size):
-            raise UserError(
-                f"data.image_size of {self.name} must be {entry.image_size}. Received: {self.image_size}"
-            )
+        if entry.image_sizes is not None and self.image_size not in entry.image_sizes:
+            *most, last = map(str, entry.image_sizes)
+            expected = f"{', '.join(most)} or {last}" if most else last
+            raise UserError(f"data.image_size of {self.name} must be {expected}. Received: {self.image_size}")
         check_in_range("data.pad", self.pad, least=0)
         check_in_range("data.color_jitter", self.color_jitter, least=0, below=1)
         check_in_range("data.random_erasing", self.random_erasing, least=0, below=1)

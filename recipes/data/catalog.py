@@ -65,7 +65,7 @@ class Entry:
             `recipes.recipe.Data` that returns a `recipes.data.Dataset`.
         task: What is learned from it: `"classification"` or `"detection"`.
         augmentations: Those that suit it, the usual one first.
-        image_size: The only height and width in pixels; None for any.
+        image_sizes: The heights and widths in pixels that there may be; None for any.
         needs_tensorflow: Whether its batches are made by TensorFlow, so that Keras must run on it.
         checks: Functions of a `recipes.recipe.Data` that raise a `UserError` if it does not suit, by looking
             at no more than the names of files.
@@ -74,7 +74,7 @@ class Entry:
     loader: str
     task: str
     augmentations: tuple[str, ...]
-    image_size: int | None = None
+    image_sizes: tuple[int, ...] | None = None
     needs_tensorflow: bool = True
     checks: tuple[Callable, ...] = (_check_folder,)
 
@@ -91,7 +91,7 @@ CATALOG = {
         "recipes.data.memory:load_cifar10",
         "classification",
         ("pad_crop", "none"),
-        image_size=32,
+        image_sizes=(32,),
         needs_tensorflow=False,
     ),
     "imagenet2012": Entry(
@@ -110,7 +110,7 @@ CATALOG = {
         "recipes.data.voc:load_voc",
         "detection",
         ("ssd", "none"),
-        image_size=300,  # the anchors' feature maps
+        image_sizes=(300, *range(160, 641, 32)),  # those of `sb_keras.SSDLite`
         checks=(_check_splits, _check_folder),
     ),
 }

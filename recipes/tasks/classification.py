@@ -57,7 +57,7 @@ class Classification(Task):
             f"test accuracy {np.mean(predicted == labels):.4f}",
         )
 
-    def draw_target(self, axes, target, classes):
+    def draw_target(self, axes, target, data, classes):
         axes.set_title(classes[target], fontsize=9)
 
 

@@ -147,7 +147,12 @@ def test_what_goes_with_what():
             "data.augmentation=pad_crop",
             "another task: data.name must be one of digits, cifar10, image_f",
         ),
-        (NAME, "data.image_size=224", "data.image_size of voc must be 300"),
+        (
+            NAME,
+            "data.image_size=301",
+            "data.image_size of voc must be 300, 160, .* or 640. Received: 301",
+        ),
+        (NAME, "data.image_size=128", "data.image_size of voc must be 300, 160, .* Received: 128"),
     ):
         with pytest.raises(UserError, match=message):
             RECIPES[name].override([setting])
