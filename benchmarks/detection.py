@@ -12,6 +12,7 @@ from benchmarks.alternate import alternate
 from recipes.command import exit_code
 
 BATCH_SIZE, CLASSES, OBJECTS = 32, 20, 3  # VOC's pictures have 2.4 objects on average
+INPUT_SHAPE = (300, 300, 3)  # of the recipes
 HEAD = ("network", "part", "wall_ms", "wall_ms_q1", "wall_ms_q3", "cpu_ms", "images_per_s", "share_of_step")
 
 
@@ -59,7 +60,7 @@ def training_step(kind, width):
     model = task.compiled_model(recipe, CLASSES)
     task.create_state(model, CLASSES)
     model.make_train_function()
-    images = np.random.default_rng(0).normal(size=(BATCH_SIZE, 300, 300, 3)).astype("float32")
+    images = np.random.default_rng(0).normal(size=(BATCH_SIZE, *INPUT_SHAPE)).astype("float32")
     batches = iter(tf.data.Dataset.from_tensors((images, targets_of(*objects()))).repeat())
     return lambda: float(model.train_function(batches)["loss"])
 
@@ -81,7 +82,7 @@ def targets_of(boxes_yxyx, labels):
 
     from sb_keras import detection as sb_detection
 
-    anchors = sb_detection.ssdlite_anchors()
+    anchors = sb_detection.ssdlite_anchors(INPUT_SHAPE)
     specification = {
         "classes": tf.TensorSpec((len(anchors),), tf.int32),
         "boxes": tf.TensorSpec((len(anchors), 5), tf.float32),
@@ -109,7 +110,7 @@ def outputs():
 
     from sb_keras import detection as sb_detection
 
-    generator, anchors = np.random.default_rng(0), len(sb_detection.ssdlite_anchors())
+    generator, anchors = np.random.default_rng(0), len(sb_detection.ssdlite_anchors(INPUT_SHAPE))
     sizes = {"classes": CLASSES + 1, "boxes": 4}
     return {
         name: tf.constant(generator.normal(size=(BATCH_SIZE, anchors, columns)).astype("float32"))
@@ -144,7 +145,7 @@ def detection():
 
     from sb_keras import detection as sb_detection
 
-    predicted, anchors = outputs(), sb_detection.ssdlite_anchors()
+    predicted, anchors = outputs(), sb_detection.ssdlite_anchors(INPUT_SHAPE)
     suppress = tf.function(lambda: sb_detection.detect(predicted, anchors))
     return lambda: suppress()["count"].numpy()
 

@@ -3,12 +3,12 @@
 import pathlib
 
 from recipes.errors import UserError, suggestion
-from recipes.own import photos
+from recipes.own import boxes, photos
 from recipes.paper import cifar10, digits, imagenet, voc
 from recipes.recipe import Recipe
 
 DEFAULT = "digits-mobilenetv2-sb"
-_FAMILIES = (digits, imagenet, voc, cifar10, photos)
+_FAMILIES = (digits, imagenet, voc, cifar10, photos, boxes)
 RECIPES = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
 PAPER = (*imagenet.PAPER, *voc.PAPER, *cifar10.PAPER)
 

@@ -25,8 +25,9 @@ class Model:
         attention: The attention in its convolutions.
         dropout: Before a classifier's last layer.
         backbone: Run directory of a classifier, whose weights a detector begins with; None for random ones.
-        weights: What the network begins with: `"imagenet"` or the path of a weight file, as the builders take
-            it, or a run directory; None for random weights. A classifier of other classes begins anew.
+        weights: What the network, or a detector's backbone, begins with: `"imagenet"` or the path of a weight
+            file, as the builders take it, or a run directory; None for random weights. What knows other
+            classes begins anew.
     """
 
     builder: str = "CifarMobileNetV2"
@@ -40,23 +41,28 @@ class Model:
         check_one_of("model.builder", self.builder, [name for names in BUILDERS.values() for name in names])
         if self.backbone is not None:
             check_one_of("model.builder, with model.backbone,", self.builder, BUILDERS["detection"])
+            if self.weights is not None:
+                raise UserError(
+                    "a detector begins with model.weights or with model.backbone. "
+                    f"Received: {self.weights} and {self.backbone}"
+                )
         check_in_range("model.width_multiplier", self.width_multiplier, above=0)
         check_in_range("model.dropout", self.dropout, least=0, below=1)
 
     def build(self, image_size, classes):
-        """Builds the classifier for square RGB images of `image_size` pixels.
+        """Builds the classifier or detector for square RGB images of `image_size` pixels.
 
         Raises:
             UserError: If `weights` cannot be had, or are those of another network.
         """
+        shape, of_kind = (image_size, image_size, 3), {"attention": self.attention, "weights": self.weights}
         try:
+            if self.builder in BUILDERS["detection"]:
+                return getattr(sb_keras, self.builder)(
+                    self.width_multiplier, classes=classes, input_shape=shape, **of_kind
+                )
             return getattr(sb_keras, self.builder)(
-                input_shape=(image_size, image_size, 3),
-                width_multiplier=self.width_multiplier,
-                attention=self.attention,
-                classes=classes,
-                dropout=self.dropout,
-                weights=self.weights,
+                shape, self.width_multiplier, classes=classes, dropout=self.dropout, **of_kind
             )
         except ValueError as error:
             raise UserError(f"model.weights={self.weights}: {error}") from error
@@ -74,7 +80,7 @@ class Data:
         directory: Where the data lie. For TFDS's data sets None means TFDS's own place (`TFDS_DATA_DIR`).
         train_splits: What `"voc"` trains on: a year and a split as TFDS writes it, `"2007/train+validation"`.
         test_splits: What it is tested on.
-        image_size: Height and width in pixels.
+        image_size: Height and width in pixels; of a detector 300 or a multiple of 32 from 160 to 640.
         augmentation: `"pad_crop"`, `"random_resized_crop"`, `"ssd"` (objects with boxes) or `"none"`. With
             `"random_resized_crop"` a test picture is the middle of one resized to 8/7 of `image_size`.
         pad: Zero pixels added on every side before a random crop back to `image_size`.
@@ -118,10 +124,10 @@ class Data:
                 f"data.augmentation is {self.augmentation}. Received: {self.name}, which is for {entry.task}"
             )
         check_one_of(f"data.augmentation of {self.name}", self.augmentation, entry.augmentations)
-        if entry.image_size not in (None, self.image_size):
-            raise UserError(
-                f"data.image_size of {self.name} must be {entry.image_size}. Received: {self.image_size}"
-            )
+        if entry.image_sizes is not None and self.image_size not in entry.image_sizes:
+            *most, last = map(str, entry.image_sizes)
+            expected = f"{', '.join(most)} or {last}" if most else last
+            raise UserError(f"data.image_size of {self.name} must be {expected}. Received: {self.image_size}")
         check_in_range("data.pad", self.pad, least=0)
         check_in_range("data.color_jitter", self.color_jitter, least=0, below=1)
         check_in_range("data.random_erasing", self.random_erasing, least=0, below=1)

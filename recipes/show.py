@@ -41,7 +41,7 @@ def main(argv=None):
     images, targets = _first(dataset.train.training_batches(recipe), args.pictures)
 
     def draw(axes, number):
-        task.draw_target(axes, targets[number], dataset.classes)
+        task.draw_target(axes, targets[number], recipe.data, dataset.classes)
 
     pixels = to_pixels(images, recipe.data.mean, recipe.data.std)
     draw_sheet(pixels, draw, f"{recipe.name}: what the network is trained with", args.out)

@@ -38,15 +38,18 @@ OPTIONS = {  # those of `sb_keras.detection.detect`
 
 def is_detector(model):
     """Whether a Keras model has the outputs of `sb_keras.SSDLite`, with its anchors."""
-    outputs = as_functional(model).output
+    functional = as_functional(model)
+    outputs = functional.output
     shapes = {
         name: tuple(tensor.shape[1:])
         for name, tensor in zip(tensor_names(outputs), keras.tree.flatten(outputs), strict=True)
     }
-    anchors = len(ssdlite_anchors())
     match shapes:
-        case {"classes": (logits, _), "boxes": (offsets, 4)} if len(shapes) == 2:
-            return logits == offsets == anchors
+        case {"classes": (logits, _), "boxes": (offsets, 4)} if len(shapes) == 2 and logits == offsets:
+            try:
+                return logits == len(ssdlite_anchors(functional.inputs[0].shape[1:]))
+            except ValueError:  # it takes no such pictures
+                return False
     return False
 
 
@@ -58,7 +61,8 @@ def add_detection(model):
 
     Args:
         model: The `ModelT` of a file with the outputs `classes`, logits (1, anchors, classes + 1), and
-            `boxes`, offsets (1, anchors, 4), in floats or integers. It is changed.
+            `boxes`, offsets (1, anchors, 4), in floats or integers. The shape of its input tells the anchors.
+            It is changed.
     """
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     ends = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
@@ -90,7 +94,8 @@ def add_detection(model):
     shapes = ((1, DETECTIONS, 4), (1, DETECTIONS), (1, DETECTIONS), (1,))
     found = [add_tensor(name, shape) for name, shape in zip(DETECTION_OUTPUTS, shapes, strict=True)]
     shifted = add_tensor("shifted_classes", shapes[1])
-    anchors = constant("anchors", ssdlite_anchors(), "float32")
+    _, *input_shape = graph.tensors[graph.inputs[0]].shape
+    anchors = constant("anchors", ssdlite_anchors(input_shape), "float32")
     outputs = [found[0], shifted, *found[2:]]
     code, operator = add_operator("CUSTOM", [offsets, scores, anchors], outputs)
     code.customCode = b"TFLite_Detection_PostProcess"
@@ -113,7 +118,7 @@ def run_detector(interpreter, batches):
 
     Args:
         interpreter: An interpreter of such a file.
-        batches: Batches of images as the file takes them, floats (n, 300, 300, 3).
+        batches: Batches of images as the file takes them, floats (n, height, width, 3).
 
     Returns:
         For every picture `boxes_yxyx`, cut off at its border, `classes` and `scores`.

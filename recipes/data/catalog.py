@@ -16,6 +16,7 @@ OWN = {
     "coco": "pictures and a JSON file of instances, as CVAT, Label Studio and Roboflow write it",
     "yolo": "a data.yaml, pictures and a text file for each, as Ultralytics has them",
 }
+DETECTOR_SIZES = (300, *range(160, 641, 32))  # those of `sb_keras.SSDLite`
 # Those of which boxes are public.
 VOC_SPLITS = {"2007": ("train", "validation", "test"), "2012": ("train", "validation")}
 
@@ -72,7 +73,7 @@ class Entry:
             `recipes.recipe.Data` that returns a `recipes.data.Dataset`.
         task: What is learned from it: `"classification"` or `"detection"`.
         augmentations: Those that suit it, the usual one first.
-        image_size: The only height and width in pixels; None for any.
+        image_sizes: The heights and widths in pixels that there may be; None for any.
         needs_tensorflow: Whether its batches are made by TensorFlow, so that Keras must run on it.
         checks: Functions of a `recipes.recipe.Data` that raise a `UserError` if it does not suit, by looking
             at no more than the names of files.
@@ -81,7 +82,7 @@ class Entry:
     loader: str
     task: str
     augmentations: tuple[str, ...]
-    image_size: int | None = None
+    image_sizes: tuple[int, ...] | None = None
     needs_tensorflow: bool = True
     checks: tuple[Callable, ...] = (_check_folder,)
 
@@ -98,7 +99,7 @@ CATALOG = {
         "recipes.data.memory:load_cifar10",
         "classification",
         ("pad_crop", "none"),
-        image_size=32,
+        image_sizes=(32,),
         needs_tensorflow=False,
     ),
     "imagenet2012": Entry(
@@ -118,7 +119,7 @@ CATALOG = {
             f"recipes.data.{name}:load_{name}",
             "detection",
             ("ssd", "none"),
-            image_size=300,  # the anchors' feature maps
+            image_sizes=DETECTOR_SIZES,
             checks=(_check_own_folder,),
         )
         for name in ("voc_folder", "coco", "yolo")
@@ -127,7 +128,7 @@ CATALOG = {
         "recipes.data.voc:load_voc",
         "detection",
         ("ssd", "none"),
-        image_size=300,  # the anchors' feature maps
+        image_sizes=DETECTOR_SIZES,
         checks=(_check_splits, _check_folder),
     ),
 }

@@ -58,7 +58,7 @@ class Objects(IndexedSplit):
         return self.images, self.boxes_yxyx, self.labels, self.difficult
 
     def whole(self, rows, data):
-        anchors = detection.ssdlite_anchors()
+        anchors = _anchors(data)
 
         def example(row):
             image, boxes_yxyx, labels, difficult = row
@@ -68,7 +68,7 @@ class Objects(IndexedSplit):
         return _map(example, rows, data, anchors)
 
     def augmented(self, rows, seed, data):
-        anchors, fill = detection.ssdlite_anchors(), tuple(255 * mean for mean in data.mean)
+        anchors, fill = _anchors(data), tuple(255 * mean for mean in data.mean)
 
         def example(row):
             (image, boxes, labels, difficult), own_seed = row
@@ -95,6 +95,10 @@ class ObjectFiles(Objects):
     def content(self, row):
         with open(self.images[row], "rb") as file:
             return file.read()
+
+
+def _anchors(data):
+    return detection.ssdlite_anchors((data.image_size, data.image_size, 3))
 
 
 def _targets(boxes_yxyx, labels, anchors):

@@ -65,7 +65,7 @@ class Classification(Task):
         order = np.argsort(-probabilities, kind="stable")
         return answers.classes([(classes[label], float(probabilities[label])) for label in order])
 
-    def draw_target(self, axes, target, classes):
+    def draw_target(self, axes, target, data, classes):
         axes.set_title(classes[target], fontsize=9)
 
 

@@ -21,7 +21,7 @@ class Detection(Task):
 
     def compiled_model(self, recipe, classes):
         """As `Task.compiled_model`; the backbone is as `model.backbone` was trained."""
-        model = sb_keras.SSDLite(recipe.model.width_multiplier, recipe.model.attention, classes)
+        model = recipe.model.build(recipe.data.image_size, classes)
         if recipe.model.backbone is not None:
             classifier = RunDirectory.existing(recipe.model.backbone).load_model()
             try:
@@ -37,7 +37,7 @@ class Detection(Task):
 
     def create_state(self, model, classes):
         model.optimizer.build(model.trainable_variables)
-        anchors = len(sb_keras.detection.ssdlite_anchors())
+        anchors = model.get_layer("boxes").output.shape[1]
         targets = {"classes": np.zeros((1, anchors), "int32"), "boxes": np.zeros((1, anchors, 5), "float32")}
         outputs = {
             "classes": np.zeros((1, anchors, classes + 1), "float32"),
@@ -90,16 +90,18 @@ class Detection(Task):
 
     def answer(self, model, recipe, classes, picture, least_score=0.0):
         outputs = model.predict_on_batch(picture_batch(picture, recipe.data))
-        found = sb_keras.detection.detect(outputs, sb_keras.detection.ssdlite_anchors())
+        found = sb_keras.detection.detect(
+            outputs, sb_keras.detection.ssdlite_anchors(model.inputs[0].shape[1:])
+        )
         (each,) = by_picture({key: np.asarray(values) for key, values in found.items()})
         size = picture.height, picture.width
         return answers.objects(*each.values(), classes, size, least_score)
 
-    def draw_target(self, axes, target, classes):
+    def draw_target(self, axes, target, data, classes):
         """Draws the objects of a picture, and in dots the anchors that are to find them."""
         from recipes.tasks import detection_report as report
 
-        report.draw_objects(axes, target, classes)
+        report.draw_objects(axes, target, data.image_size, classes)
 
 
 def detect(model, split, recipe):
@@ -107,7 +109,7 @@ def detect(model, split, recipe):
     import keras
     import tensorflow as tf
 
-    anchors = sb_keras.detection.ssdlite_anchors()
+    anchors = sb_keras.detection.ssdlite_anchors(model.inputs[0].shape[1:])
     suppress = tf.function(lambda outputs: sb_keras.detection.detect(outputs, anchors))
     for images, targets in split.evaluation_batches(recipe.data, recipe.batch_size):
         outputs = model.predict_on_batch(images)

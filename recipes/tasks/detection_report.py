@@ -60,9 +60,9 @@ def detection_sheet(split, pixels, found, classes, title, path):
     draw_sheet(pixels, draw, title, path)
 
 
-def draw_objects(axes, target, classes):
+def draw_objects(axes, target, image_size, classes):
     """Draws the objects that a picture's targets stand for, and in dots the anchors that are to find them."""
-    anchors = detection.ssdlite_anchors()
+    anchors = detection.ssdlite_anchors((image_size, image_size, 3))
     objects = target["classes"] > 0
     labels = target["classes"][objects] - 1
     boxes_yxyx = keras.ops.convert_to_numpy(detection.decode(target["boxes"][..., :4], anchors))[objects]

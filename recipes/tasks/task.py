@@ -72,12 +72,13 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
-    def draw_target(self, axes, target, classes):
+    def draw_target(self, axes, target, data, classes):
         """Draws what a picture is to teach.
 
         Args:
             axes: Matplotlib's axes, which show the picture.
             target: The picture's row of the targets in a batch.
+            data: The recipe's `recipes.settings.Data`.
             classes: Names of the classes.
         """
 

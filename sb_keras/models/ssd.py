@@ -4,7 +4,7 @@ import keras
 
 from sb_keras.arguments import check_positive_integer
 from sb_keras.attention import Attention
-from sb_keras.detection.anchors import ANCHORS_PER_CELL, IMAGE_SIZE, LEVELS
+from sb_keras.detection.anchors import ANCHORS_PER_CELL, height_and_width
 from sb_keras.layers.batch_norm import BatchNormalization
 from sb_keras.models.convolutions import static_conv
 from sb_keras.models.mobilenet_v2 import MOBILENET_V2_TAPS, MobileNetV2
@@ -20,27 +20,41 @@ EXTRAS = (
 FIRST_EXTRA = 18  # the backbone has 17 blocks
 
 
-def SSDLite(backbone_width=1.0, attention: str | Attention = "static", classes=20, name=None):
+def SSDLite(
+    backbone_width=1.0,
+    attention: str | Attention = "static",
+    classes=20,
+    name=None,
+    *,
+    input_shape=(300, 300, 3),
+    weights=None,
+):
     """SSDLite on MobileNetV2, the detector of the paper's section 5.2 and Table 4.
 
-    Feature maps of 19×19 (the expanded one of the block that halves the resolution for the last time) and
-    10×10 cells (the head) come from the backbone, those of 5×5, 3×3, 2×2 and 1×1 from inverted residuals
-    behind it. On each of them two heads, a 3×3 depthwise and a 1×1 convolution (on the last only the
-    1×1), give the classes and boxes of six anchors a cell. Attention is in the backbone's bottlenecks.
+    Feature maps at strides of 16 pixels (the expanded one of the block that halves the resolution for the
+    last time) and 32 (the head) come from the backbone, those at 64, 128, 256 and 512 from inverted residuals
+    behind it. Of 300×300 pixels they have 19×19, 10×10, 5×5, 3×3, 2×2 and 1×1 cells. Halves are rounded up:
+    a map of 1×1, which small pictures have earlier, is followed by another. On each of them two heads, a 3×3
+    depthwise and a 1×1 convolution (on the last only the 1×1), give the classes and boxes of six anchors a
+    cell. Attention is in the backbone's bottlenecks.
 
     Args:
         backbone_width: The backbone's width multiplier (0.35, 0.5, 0.75 and 1.0 in the paper).
         attention: An `Attention` or its `kind`.
         classes: Number of classes, without the background.
         name: Name of the model.
+        input_shape: `(height, width, channels)` in pixels: the paper's 300×300, or each side a multiple of 32
+            from 160 to 640.
+        weights: What the backbone begins with, as `MobileNetV2` takes it; what lies behind it is new.
 
     Returns:
-        A functional `keras.Model` from images (batch, 300, 300, 3), normalized to mean 0 and deviation 1, to
-        a dictionary: `"classes"`, logits (batch, 3000, classes + 1) with the background first, and `"boxes"`,
-        offsets (batch, 3000, 4) from `sb_keras.detection.ssdlite_anchors()`, which `decode` makes boxes.
+        A functional `keras.Model` from images (batch, height, width, channels), normalized to mean 0 and
+        deviation 1, to a dictionary: `"classes"`, logits (batch, anchors, classes + 1) with the background
+        first, and `"boxes"`, offsets (batch, anchors, 4), which `decode` makes boxes. The anchors, 3,000 of
+        300×300 pixels, are `sb_keras.detection.ssdlite_anchors(input_shape)`.
 
     Raises:
-        ValueError: If an argument is unknown or out of range.
+        ValueError: If an argument is unknown or out of range, or weights cannot be had or do not fit.
 
     Example:
 
@@ -48,9 +62,10 @@ def SSDLite(backbone_width=1.0, attention: str | Attention = "static", classes=2
     model = sb_keras.SSDLite(backbone_width=0.35, attention="sb")
     ```
     """
+    height_and_width(input_shape)
     kind = Attention.of(attention).kind
     check_positive_integer("classes", classes)
-    backbone = MobileNetV2((IMAGE_SIZE, IMAGE_SIZE, 3), backbone_width, attention, include_top=False)
+    backbone = MobileNetV2(input_shape, backbone_width, attention, include_top=False, weights=weights)
     maps = [backbone.get_layer(MOBILENET_V2_TAPS[stride]).output for stride in (16, 32)]
     for block, stage in enumerate(EXTRAS, FIRST_EXTRA):
         maps.append(inverted_residuals(maps[-1], [stage], Attention("static"), first_block=block))
@@ -64,10 +79,8 @@ def SSDLite(backbone_width=1.0, attention: str | Attention = "static", classes=2
 def _heads(maps, values, name):
     """(batch, anchors, values) from all feature maps, in the order of the anchors."""
     flat = []
-    for number, (x, level) in enumerate(zip(maps, LEVELS, strict=True), 1):
-        if tuple(x.shape[1:3]) != (level.cells, level.cells):
-            raise ValueError(f"Expected a feature map of {level.cells}×{level.cells}. Received: {x.shape}")
-        if level is not LEVELS[-1]:
+    for number, x in enumerate(maps, 1):
+        if x is not maps[-1]:
             depthwise = f"{name}{number}_depthwise"
             x = static_conv(x.shape[-1], 3, depthwise=True, name=depthwise)(x)
             x = BatchNormalization(name=f"{depthwise}_bn")(x)

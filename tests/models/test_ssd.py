@@ -26,6 +26,36 @@ def test_outputs(detector, rng):
     assert outputs["boxes"].shape[1] == len(ssdlite_anchors())
 
 
+# Of 160 pixels two maps have one cell, of 640 the last one has four.
+@pytest.mark.parametrize(("height", "width"), [(160, 160), (320, 192), (224, 416), (512, 512), (640, 640)])
+def test_outputs_have_the_anchors_order(height, width, rng):
+    """Row by row, cell by cell, anchor by anchor, from the largest map to the smallest."""
+    detector = sb_keras.SSDLite(0.1, classes=3, input_shape=(height, width, 3))
+    heads = [detector.get_layer(f"boxes{number}").output for number in range(1, 7)]
+    images = rng.normal(size=(1, height, width, 3)).astype("float32")
+    outputs, maps = keras.Model(detector.input, [detector.output, heads]).predict(images, verbose=0)
+    anchors = ssdlite_anchors(detector.input_shape[1:])
+    assert outputs["classes"].shape == (1, len(anchors), 4)
+    assert outputs["boxes"].shape == (1, len(anchors), 4)
+    first = 0
+    for each in maps:
+        _, rows, columns, _ = each.shape
+        for row, column in {(0, 0), (0, columns - 1), (rows - 1, 0), (rows // 2, columns // 2)}:
+            index = first + 6 * (row * columns + column)
+            np.testing.assert_array_equal(
+                outputs["boxes"][0, index : index + 6].ravel(), each[0, row, column]
+            )
+            center = ((row + 0.5) / rows, (column + 0.5) / columns)
+            np.testing.assert_allclose(anchors[index : index + 6, :2], [center] * 6, rtol=2e-7)  # float32
+        first += 6 * rows * columns
+    assert first == len(anchors)
+
+
+def test_other_sizes_are_refused():
+    with pytest.raises(ValueError, match=r"a multiple of 32 from 160 to 640\. Received: .*\(300, 320, 3\)"):
+        sb_keras.SSDLite(input_shape=(300, 320, 3))
+
+
 # Parameters by hand from the layers of pytorch-ssd's mb2-ssd-lite behind the backbone. An extra (c → h → f):
 # c·h + 2h, 9h + 2h, h·f + 2f. A head on c channels for v values: 9c + 2c of the depthwise convolution (whose
 # bias, before a normalization, we leave out), and (c + 1) · 6v.

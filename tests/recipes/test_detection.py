@@ -21,7 +21,8 @@ from recipes.training import loop
 pytestmark = pytest.mark.long
 
 NAME = "voc-ssdlite-mobilenetv2-sb"
-SETTINGS = ("epochs=2", "batch_size=4", "steps_per_epoch=1", "model.attention.positions=expand")
+SMALL = "data.image_size=160"
+SETTINGS = ("epochs=2", "batch_size=4", "steps_per_epoch=1", "model.attention.positions=expand", SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_inspect_shows_the_backbones_attention(finished, capsys):
 
 def test_show(rectangles, tmp_path, capsys):
     out = tmp_path / "sheet.png"
-    arguments = [NAME, "--out", str(out), "--pictures", "4"]
+    arguments = [NAME, "--out", str(out), "--pictures", "4", "--set", SMALL]
     assert exit_code(lambda: show.main(arguments)) == 0
     assert np.asarray(Image.open(out)).std() > 10
     assert exit_code(lambda: show.main(arguments)) == 2
@@ -147,7 +148,12 @@ def test_what_goes_with_what():
             "data.augmentation=pad_crop",
             "another task: data.name must be one of digits, cifar10, image_f",
         ),
-        (NAME, "data.image_size=224", "data.image_size of voc must be 300"),
+        (
+            NAME,
+            "data.image_size=301",
+            "data.image_size of voc must be 300, 160, .* or 640. Received: 301",
+        ),
+        (NAME, "data.image_size=128", "data.image_size of voc must be 300, 160, .* Received: 128"),
     ):
         with pytest.raises(UserError, match=message):
             RECIPES[name].override([setting])

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from recipes.data import load, objects
+from recipes.data.catalog import CATALOG
 from recipes.errors import UserError
 from recipes.registry import RECIPES
 from sb_keras import detection
@@ -78,6 +79,24 @@ def test_training_batches(split):
     found = [set(row[row > 0]) for _, each in batches for row in each["classes"]]
     # 4 is class 3, 20 class 19; the difficult object of class 0 is not learned.
     assert {frozenset(each) for each in found} == {frozenset(), frozenset({4}), frozenset({20})}
+
+
+def test_pictures_of_another_size(split):
+    data = RECIPE.override(["data.image_size=192"]).data
+    ((images, targets),) = split.evaluation_batches(data, 3).as_numpy_iterator()
+    anchors = detection.ssdlite_anchors((192, 192, 3))
+    assert images.shape == (3, 192, 192, 3)
+    expected = detection.match(split.boxes_yxyx[0], split.labels[0], anchors)
+    np.testing.assert_array_equal(targets["classes"][0], expected["classes"])
+    recipe = RECIPE.override(["data.image_size=192", "batch_size=3"])  # augmented
+    images, targets = next(split.training_batches(recipe).as_numpy_iterator())
+    assert images.shape == (3, 192, 192, 3)
+    assert targets["boxes"].shape == (3, len(anchors), 5)
+
+
+def test_the_recipes_sizes_are_the_detectors():
+    for size in CATALOG["voc"].image_sizes or ():
+        detection.ssdlite_anchors((size, size, 3))
 
 
 def test_targets_are_those_of_the_boxes(split):

@@ -141,7 +141,8 @@ def test_names():
     ]
     imagenet = {*imagenet, *wide_imagenet, *table_2, *table_3}
     photos = [f"photos-mobilenetv2-{kind}" for kind in ("static", "sb")]
-    assert set(RECIPES) == {*digits, *cifar10, *wide, *voc, *wide_voc, *imagenet, *photos}
+    boxes = [f"boxes-ssdlite-mobilenetv2-{kind}" for kind in ("static", "sb")]
+    assert set(RECIPES) == {*digits, *cifar10, *wide, *voc, *wide_voc, *imagenet, *photos, *boxes}
     assert registry.DEFAULT in RECIPES
     assert all(recipe.name == name for name, recipe in RECIPES.items())
 

@@ -34,19 +34,23 @@ MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 PIXELS = Metadata(name="shapes", labels=CLASSES, mean=(0.0,) * 3, std=(1 / 255,) * 3)
 
 
-@pytest.fixture(scope="module")
-def pixels():
-    """Pictures of rectangles as pixels, (8, 300, 300, 3)."""
-    images = shapes_dataset().test.evaluation_batches(RECIPES["voc-ssdlite-mobilenetv2-sb"].data, 8)
-    ((images, _),) = images.as_numpy_iterator()
+def rectangles(size):
+    """Pictures of rectangles as pixels, (8, size, size, 3)."""
+    recipe = RECIPES["voc-ssdlite-mobilenetv2-sb"].override([f"data.image_size={size}"])
+    ((images, _),) = shapes_dataset().test.evaluation_batches(recipe.data, 8).as_numpy_iterator()
     return np.round(images * 128 + 127).astype("float32")
 
 
 @pytest.fixture(scope="module")
-def model(pixels):
+def pixels():
+    return rectangles(300)
+
+
+def detector(pixels, width=0.35):
     """A detector that is sure enough of some boxes, each of another class: its heads are not at rest."""
     keras.utils.set_random_seed(0)
-    model = sb_keras.SSDLite(0.35, sb_keras.Attention("sb", positions=("expand",)), classes=3)
+    attention = sb_keras.Attention("sb", positions=("expand",))
+    model = sb_keras.SSDLite(width, attention, classes=3, input_shape=pixels.shape[1:])
     generator = np.random.default_rng(0)
     for layer in model.layers:  # moving averages of an untrained network: those of the pictures
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -62,6 +66,11 @@ def model(pixels):
 
 
 @pytest.fixture(scope="module")
+def model(pixels):
+    return detector(pixels)
+
+
+@pytest.fixture(scope="module")
 def content(model):
     return convert(model, labels=CLASSES, normalization=(MEAN, STD))
 
@@ -74,11 +83,24 @@ def opened(content):
 
 def by_keras(model, pixels):
     outputs = model.predict((pixels - 127) / 128, verbose=0)
-    found = keras.tree.map_structure(lambda x: x.numpy(), detect(outputs, ssdlite_anchors()))
+    anchors = ssdlite_anchors(pixels.shape[1:])
+    found = keras.tree.map_structure(lambda x: x.numpy(), detect(outputs, anchors))
     return by_picture(found)
 
 
 def test_the_file_finds_what_keras_finds(model, content, pixels):
+    assert_the_same_is_found(model, content, pixels)
+
+
+@pytest.mark.parametrize(("height", "width"), [(160, 160), (160, 256)])
+def test_pictures_of_another_size(height, width):
+    squares = rectangles(256)
+    pixels = squares[:, 48 : 48 + height, :width] if width == 256 else squares[:, 48:208, 48:208]
+    model = detector(pixels, width=0.1)
+    assert_the_same_is_found(model, convert(model, normalization=(MEAN, STD)), pixels)
+
+
+def assert_the_same_is_found(model, content, pixels):
     for actual, expected in zip(
         run_detector(opened(content), [pixels]), by_keras(model, pixels), strict=True
     ):
@@ -250,19 +272,20 @@ def test_a_classifiers_file_does_not_fit_a_detectors_recipe(run, models, monkeyp
 def test_no_class_is_lost_with_any_number_of_threads(threads):
     """TFLite's operator alone loses one: https://github.com/tensorflow/tensorflow/issues/56058."""
     classes = 20
-    source = keras.Input((3000, classes + 5))
+    source = keras.Input((300, 300, 1))  # whose pixels are logits and offsets, and some more
+    rows = keras.layers.Reshape((3000, 30))(source)
     outputs = {
-        "classes": keras.layers.Cropping1D(0, name="classes")(source[..., : classes + 1]),
-        "boxes": keras.layers.Cropping1D(0, name="boxes")(source[..., classes + 1 :]),
+        "classes": keras.layers.Cropping1D(0, name="classes")(rows[..., : classes + 1]),
+        "boxes": keras.layers.Cropping1D(0, name="boxes")(rows[..., classes + 1 : classes + 5]),
     }
     content = convert(keras.Model(source, outputs))
-    values = np.zeros((1, 3000, classes + 5), "float32")
+    values = np.zeros((1, 3000, 30), "float32")
     values[..., 0] = 20  # background everywhere, but for an anchor a class
     anchors = np.random.default_rng(0).permutation(3000)[:classes]
     values[0, anchors, 0], values[0, anchors, 1 + np.arange(classes)] = 0, 10
     interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
-    (found,) = run_detector(interpreter, [values])
+    (found,) = run_detector(interpreter, [values.reshape(1, 300, 300, 1)])
     assert sorted(found["classes"]) == list(range(classes))
 
 

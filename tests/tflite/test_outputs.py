@@ -156,6 +156,13 @@ def test_a_users_classes_and_boxes_are_no_ssdlite():
     assert not is_detector(mine)
     runner = Interpreter(model_content=convert(mine)).get_signature_runner()
     assert set(runner.get_output_details()) == {"boxes", "classes"}
-    anchors = len(ssdlite_anchors())
-    y = layers.Reshape((anchors, 1))(layers.Dense(anchors)(y))
-    assert is_detector(keras.Model(x, {"classes": layers.Dense(3)(y), "boxes": layers.Dense(4)(y)}))
+    anchors = len(ssdlite_anchors((160, 192, 3)))
+    for height, width in (
+        (160, 192),
+        (192, 192),
+        (8, 8),
+    ):  # its own, another's, no detector's
+        x = keras.Input((height, width, 3))
+        y = layers.Reshape((anchors, 1))(layers.Dense(anchors)(layers.GlobalAveragePooling2D()(x)))
+        model = keras.Model(x, {"classes": layers.Dense(3)(y), "boxes": layers.Dense(4)(y)})
+        assert is_detector(model) == ((height, width) == (160, 192))
