@@ -20,6 +20,8 @@ from tflite.quantize import as_images, make_unsigned, quantize_file
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "qat-int8")
 CALIBRATED = ("int8", "qat-int8")
 CALIBRATION_IMAGES = 500
+# Of a file that takes pixels from 0 to 255 and normalizes them itself.
+PLAIN_PIXELS = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
 
 
 def convert(model, quantize="float32", calibration=None, labels=None, normalization=None):
@@ -41,7 +43,8 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
             the zip archive at its end (`unzip -p model.tflite labels.txt`), where TFLite's tools look for it.
         normalization: Mean and standard deviation of each channel, of pixels in [0, 1], that images were
             normalized with for training. With them the result takes pixels from 0 to 255 and normalizes
-            them itself, and its integers are unsigned; without, it takes what `model` takes.
+            them itself, which its metadata say, and its integers are unsigned; without, it takes what `model`
+            takes.
 
     Returns:
         The bytes of the .tflite file.
@@ -66,7 +69,10 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
         images = as_images(calibration, image_shape(model))
         if normalization is not None:
             images = to_pixels(images, *normalization)
-    metadata = None if labels is None else Metadata(name=model.name, labels=tuple(labels))
+    metadata = None
+    if labels is not None or normalization is not None:
+        plain = PLAIN_PIXELS if normalization is not None else {}
+        metadata = Metadata(name=model.name, labels=None if labels is None else tuple(labels), **plain)
     return build(model, quantize, images, normalization, metadata)
 
 
@@ -216,8 +222,7 @@ def metadata_of(run, quantize="float32", author="", license=""):
         author=author,
         license=license,
         labels=run.classes,
-        mean=(0.0, 0.0, 0.0),
-        std=(1 / 255, 1 / 255, 1 / 255),
+        **PLAIN_PIXELS,
         recipe=recipe.to_json(),
     )
 

@@ -86,7 +86,7 @@ def add_metadata(content, metadata):
     files in the zip archive at the end (`unzip -p model.tflite labels.txt`).
 
     Args:
-        content: The bytes of a .tflite model without metadata, with one image as input.
+        content: The bytes of a .tflite model with one image as input. Metadata that it has are replaced.
         metadata: A `Metadata`. The labels go to the first output that has as many values, or to a
             detector's classes.
 
@@ -112,7 +112,8 @@ def add_metadata(content, metadata):
     description = flatbuffers.Builder()
     tree = _describe(metadata, [graph.tensors[output] for output in graph.outputs])
     description.Finish(write_tree(description, tree), _IDENTIFIER)
-    model.metadata = [*(model.metadata or ()), schema.MetadataT(_ENTRY, len(model.buffers))]
+    others = [entry for entry in model.metadata or () if entry.name != _ENTRY]
+    model.metadata = [*others, schema.MetadataT(_ENTRY, len(model.buffers))]
     model.buffers.append(schema.BufferT(np.frombuffer(description.Output(), np.uint8)))
 
     buffer = io.BytesIO(model_file.write(model))

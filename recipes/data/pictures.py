@@ -106,12 +106,12 @@ def decodable(names, content_of, skip_bad):
         UserError: If one cannot, unless `skip_bad`.
     """
 
-    in_graph = tf.function(decode, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    in_graph = _decode_in_graph()
 
     def complaint(row):
         try:
             content = content_of(row)
-            in_graph(content)
+            in_graph(tf.constant(content))
         except OSError as error:
             return f"{names[row]} ({error.strerror})"
         except tf.errors.OpError:
@@ -122,6 +122,13 @@ def decodable(names, content_of, skip_bad):
         complaints = list(pool.map(complaint, range(len(names))))
     complain(list(filter(None, complaints)), skip_bad)
     return np.array([complaint is None for complaint in complaints], bool)
+
+
+@functools.cache
+def _decode_in_graph():
+    """`decode` for a call outside of any graph; traced before threads call it."""
+    signature = [tf.TensorSpec((), tf.string)]
+    return tf.function(decode, input_signature=signature, autograph=False).get_concrete_function()
 
 
 def _reason(content):

@@ -1,13 +1,13 @@
 """Your own pictures with boxes: a few hundred, on a detector whose backbone is trained on ImageNet.
 
 SSDLite on MobileNetV2 ×1.0, whose backbone begins with the weights of `keras.applications`; heads and extra
-layers are new, and learn ten times as fast. Shift-and-Balance is attached with λ = 0: the backbone is the trained
-one until λ has learned otherwise. AdamW, warm-up for one epoch, learning rate falling to 0 on a cosine, SSD's
-augmentation, batches of 16.
+layers are new, and learn ten times as fast. Shift-and-Balance is attached with λ = 0: the backbone is the
+trained one until λ has learned otherwise. AdamW, warm-up for one epoch, learning rate falling to 0 on a
+cosine, SSD's augmentation, batches of 16.
 
-`data.name` is what the labelling tool writes: `voc_folder` (LabelImg, CVAT), `coco` (CVAT, Label Studio, Roboflow)
-or `yolo` (Ultralytics). The weights are downloaded once (14 MB); without a network, `model.weights` takes the path
-of the file.
+`data.name` is what the labelling tool writes: `voc_folder` (LabelImg, CVAT), `coco` (CVAT, Label Studio,
+Roboflow) or `yolo` (Ultralytics). The weights are downloaded once (14 MB); without a network, `model.weights`
+takes the path of the file.
 
     python -m recipes.train boxes-ssdlite-mobilenetv2-sb --set data.directory=MY_PICTURES --run-dir runs/boxes
 """

@@ -92,10 +92,9 @@ def ssdlite_anchors(input_shape=(PAPER_SIZE, PAPER_SIZE, 3)):
 
 def height_and_width(input_shape):
     """Those of an `SSDLite`'s input shape; a `ValueError` if it cannot have them."""
-    match input_shape:
-        case (height, width, _) if (height, width) == (PAPER_SIZE, PAPER_SIZE) or (
-            height in SIZES and width in SIZES
-        ):
+    if isinstance(input_shape, (tuple, list)) and len(input_shape) == 3:
+        height, width, _ = input_shape
+        if height == width == PAPER_SIZE or (height in SIZES and width in SIZES):
             return int(height), int(width)
     raise ValueError(
         "`input_shape` must be (height, width, channels), with 300×300 pixels or each side a multiple of 32 "

@@ -130,6 +130,18 @@ def test_labels_are_in_the_zip_at_the_end(small):
     assert run_tflite(content, np.zeros((1, 8, 8, 3), "float32")).shape == (1, 6, 6, 4)
 
 
+def test_normalization_is_in_the_metadata(small, tmp_path):
+    """As of the command line: such a file takes pixels. MediaPipe refuses one that does not say."""
+    for labels in (None, ["cat", "dog", "écureuil"]):
+        content = convert(small, labels=labels, normalization=((0.4, 0.5, 0.6), (0.2, 0.2, 0.2)))
+        (tmp_path / "file.tflite").write_bytes(content)
+        metadata = read_metadata(tmp_path / "file.tflite")
+        assert metadata.labels == (None if labels is None else tuple(labels))
+        np.testing.assert_allclose((metadata.mean, metadata.std), ((0,) * 3, (1 / 255,) * 3), rtol=1e-6)
+    (tmp_path / "file.tflite").write_bytes(convert(small, labels=labels))
+    assert read_metadata(tmp_path / "file.tflite").mean is None
+
+
 def test_converting_leaves_the_model_as_it_was(small):
     before = small.get_weights()
     convert(small)

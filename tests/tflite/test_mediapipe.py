@@ -92,7 +92,7 @@ def test_same_answers_as_keras(model, pictures, by_network):
     mean, std = (CIFAR10_MEAN, CIFAR10_STD) if by_network else (METADATA.mean, METADATA.std)
     expected = model.predict(normalize(pictures, mean, std), verbose=0)
     if by_network:
-        content = add_metadata(convert(model, normalization=(mean, std)), PIXELS)
+        content = convert(model, labels=LABELS, normalization=(mean, std))
     else:
         content = add_metadata(convert(model), METADATA)
     probabilities, best = classify(content, pictures)
