@@ -31,7 +31,7 @@ def model():
             and not layer.name.endswith(("bn", "depthwise"))
         ):
             kernel, bias = layer.get_weights()
-            layer.set_weights([rng.normal(scale=0.5, size=kernel.shape), bias])
+            layer.set_weights([rng.normal(scale=0.03, size=kernel.shape), bias])
     return model
 
 
