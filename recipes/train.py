@@ -29,7 +29,7 @@ def main(argv=None):
     recipe = pretrained.follow(registry.find(args.recipe).override(args.set), args.set)
     run = RunDirectory(args.run_dir)
     run.check(recipe)
-    if run.is_finished:
+    if run.is_finished and run.recipe == recipe:
         print(f"{run.path} is finished already: {_score(recipe, run.result)}. Nothing was changed.")
         return 0
     check(recipe.data)

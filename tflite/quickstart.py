@@ -75,7 +75,7 @@ def trained_run(folder, recipe):
     from recipes.training.loop import train
 
     run = RunDirectory(folder)
-    if run.result is None:
+    if run.result is None or run.recipe != recipe:  # or is one of fewer epochs
         print(f"training {recipe.name}, {recipe.epochs} epochs", flush=True)
         train(run, recipe=recipe)
     return run
