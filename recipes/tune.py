@@ -22,6 +22,7 @@ from recipes.errors import UserError, check_in_range
 from recipes.fields import documented_keys
 from recipes.files import replacing, write_text
 from recipes.search.bounds import BOUNDS
+from recipes.search.directory import check as check_directory
 from recipes.search.spaces import ALGORITHMS, SPACES, check_space, trial_recipe
 from recipes.tasks import task_of
 
@@ -64,12 +65,14 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
     for bound, value in given:
         check_in_range(bound.option, value, above=0)
     check_space(recipe, space, args.algorithm)
+    arguments = (recipe, space, args.run_dir, args.algorithm, args.trials, args.seeds, given)
+    check_directory(*arguments)
     check(recipe.data)
     pretrained.check(recipe)
     start_keras()
     from recipes.search.tuner import search
 
-    tuner = search(recipe, space, args.run_dir, args.algorithm, args.trials, args.seeds, given)
+    tuner = search(*arguments)
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
         return 0  # the chief reports
     return finish(tuner, space, pathlib.Path(args.run_dir))
