@@ -44,7 +44,8 @@ def main(argv=None):
     from recipes.training.monitoring import Diverged
 
     try:
-        result = train(run, strategy_of(args.strategy), recipe)
+        with parser.goes_on(argv):
+            result = train(run, strategy_of(args.strategy), recipe)
     except Diverged as error:
         print(f"error: {error}; try a smaller optimizer.learning_rate", file=sys.stderr)
         return 1

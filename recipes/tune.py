@@ -13,8 +13,6 @@ import os
 import pathlib
 import sys
 
-import numpy as np
-
 from recipes import pretrained, registry
 from recipes.command import Parser, exit_code, start_keras
 from recipes.data.catalog import check
@@ -72,7 +70,8 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
     start_keras()
     from recipes.search.tuner import search
 
-    tuner = search(*arguments)
+    with parser.goes_on(argv):
+        tuner = search(*arguments)
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
         return 0  # the chief reports
     return finish(tuner, space, pathlib.Path(args.run_dir))
@@ -84,13 +83,21 @@ def finish(tuner, space, directory):
 
     rows, metric = report.trial_rows(tuner, space), task_of(tuner.recipe).metric
     report.write_csv(directory / "trials.csv", list(space), rows, metric)
-    print(report.table(list(space), rows, metric))
-    if not any(row.scores for row in rows):
+    succeeded = any(row.scores for row in rows)
+    # A mean average precision is no share of pictures, and on other pictures nothing is equal.
+    other_pictures = {"data.name", "data.directory", "data.validation_fraction"} & set(space)
+    comparable = succeeded and metric == "accuracy" and not other_pictures
+    error = report.standard_error(rows, tuner.pictures) if comparable else None
+    print(report.table(list(space), rows, metric, error))
+    if not succeeded:
         print("error: every trial failed", file=sys.stderr)
         return 1
+    if error is not None:
+        named = f"the standard error of {tuner.pictures} validation pictures"
+        print(f"equal to the best: at most {100 * error:.2f} % below it, {named}")
     with replacing(directory / "trials.png") as temporary:
-        report.plot(next(iter(space)), rows, metric, tuner.recipe.name, temporary)
-    best = max((row for row in rows if row.scores), key=lambda row: np.mean(row.scores))
+        report.plot(list(space), rows, metric, tuner.recipe.name, temporary, error)
+    best = rows[0]
     write_text(trial_recipe(tuner.recipe, best.values).to_json(), directory / "best.json")
     print(
         f"best: trial {best.trial}. python -m recipes.train {directory / 'best.json'} --run-dir … trains it"

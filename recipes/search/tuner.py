@@ -40,6 +40,7 @@ class RecipeTuner(keras_tuner.Tuner):
 
     Args:
         recipe: The recipe whose values are searched for.
+        pictures: Number of validation pictures.
         seeds: How many seeds; the score is the mean of their validation accuracies (a detector's mean
             average precisions).
         checks: Functions of a trial's recipe, called before its training, which raise a `UserError` if the
@@ -47,8 +48,8 @@ class RecipeTuner(keras_tuner.Tuner):
         **kwargs: As `keras_tuner.Tuner`.
     """
 
-    def __init__(self, recipe, seeds=1, checks=(), **kwargs):
-        self.recipe, self.seeds, self.checks = recipe, seeds, checks
+    def __init__(self, recipe, pictures, seeds=1, checks=(), **kwargs):
+        self.recipe, self.pictures, self.seeds, self.checks = recipe, pictures, seeds, checks
         super().__init__(**kwargs)
 
     def run_trial(self, trial, *fit_args, **fit_kwargs):
@@ -117,7 +118,8 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
         CannotWrite: If the disk is full, for example. The same search goes on from there.
     """
     check_space(recipe, space, algorithm)
-    recipe.steps(len(load(recipe.data).train))  # raises what every trial would
+    dataset = load(recipe.data)
+    recipe.steps(len(dataset.train))  # raises what every trial would
     claim(recipe, space, directory, algorithm, trials, seeds, bounds)
 
     hyperparameters = keras_tuner.HyperParameters()
@@ -142,7 +144,13 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
     keras_tuner.src.config.DEBUG = False  # or a trial that fails prints a page of traceback
     try:
         tuner = RecipeTuner(
-            recipe, seeds, checks, oracle=oracle, directory=str(directory), project_name="keras-tuner"
+            recipe,
+            len(dataset.validation),
+            seeds,
+            checks,
+            oracle=oracle,
+            directory=str(directory),
+            project_name="keras-tuner",
         )
         tuner.search()
     except keras_tuner.errors.FatalError as error:

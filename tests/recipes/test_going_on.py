@@ -179,8 +179,12 @@ def test_going_on_after_sigkill(undisturbed, tmp_path, run_train):
 
 
 def test_ctrl_c_ends_with_a_line(tmp_path):
-    process = tiny.start(SIGNAL.format("SIGINT"), tmp_path / "run")
+    """Which is the command that goes on, as a shell takes it."""
+    process = tiny.start(SIGNAL.format("SIGINT"), tmp_path / "a run")
     assert process.returncode == 130
-    assert process.stderr.splitlines()[-1] == "interrupted"
+    start = (
+        f"interrupted. To go on: python -m recipes.train digits-mobilenetv2-sb --run-dir '{tmp_path}/a run' "
+    )
+    assert process.stderr.splitlines()[-1].startswith(start)
     assert "Traceback" not in process.stderr
-    assert RunDirectory(tmp_path / "run").latest_checkpoint()[1] == 1
+    assert RunDirectory(tmp_path / "a run").latest_checkpoint()[1] == 1

@@ -96,7 +96,7 @@ def test_grid_with_seeds(trained, tmp_path, capsys):
     assert Recipe.read(tmp_path / "s" / "best.json").model.attention.lambda_init == 0.01
 
 
-def test_goes_on_without_repeating(trained, tmp_path, monkeypatch):
+def test_goes_on_without_repeating(trained, tmp_path, monkeypatch, capsys):
     directory, count = tmp_path / "s", 0
     original = tuner.train
 
@@ -109,6 +109,8 @@ def test_goes_on_without_repeating(trained, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tuner, "train", interrupted)
     assert run_tune(directory, "--space", "lambda") == 130
+    expected = f"interrupted. To go on: python -m recipes.tune digits-mobilenetv2-sb --run-dir {directory} "
+    assert expected in capsys.readouterr().err
     assert len(trained) == 2
     monkeypatch.setattr(tuner, "train", original)
     assert run_tune(directory, "--space", "lambda") == 0
