@@ -5,8 +5,10 @@ take seconds, before `start_keras`.
 """
 
 import argparse
+import ast
 import contextlib
 import os
+import pathlib
 import shlex
 import signal
 import sys
@@ -123,6 +125,16 @@ def exit_code(main):
     except BrokenPipeError:  # whoever reads our output, `head` for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def show_programs(package):
+    """The program of a package itself, `python -m recipes`: a line about each of its programs."""
+    Parser(package, f"Shows the programs in {package}.").parse_args()
+    for path in sorted(pathlib.Path(sys.modules[package].__path__[0]).glob("[!_]*.py")):
+        text = path.read_text(encoding="utf-8")
+        if text.endswith("sys.exit(exit_code(main))\n"):
+            about = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+            print(f"{f'python -m {package}.{path.stem}':<28} {about}")
 
 
 def start_keras(only=None):

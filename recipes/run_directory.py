@@ -59,8 +59,7 @@ class RunDirectory:
     def check(self, recipe):
         """Looks, without writing, whether the directory is free or that of `recipe`.
 
-        It may be that of fewer epochs, or more that are still to come, where the schedule is constant: a
-        training of another number of epochs would have begun like it.
+        It may be that of other `epochs` with a constant schedule: such a training would have begun like it.
 
         Raises:
             UserError: If it belongs to another recipe, is not empty and belongs to none, or is no directory.
@@ -83,25 +82,21 @@ class RunDirectory:
         """Raises a `UserError` unless what is trained is the beginning of a training of so many epochs."""
         schedule, epochs = recipe.optimizer.schedule, recipe.epochs
         done = max(map(_epoch, self._checkpoint_files()), default=0)
-        begin_anew = "choose another --run-dir"
+        anew = "choose another --run-dir"
         if self.result and recipe.data.task == "classification":
-            begin_anew += f", and begin there with its weights: --set model.weights={self.path}"
+            anew += f", and begin there with its weights: --set model.weights={self.path}"
         if schedule != "constant":
             raise UserError(
                 f"{self.path} is a training of {self.recipe.epochs} epochs, not of {epochs}, and the "
-                f"{schedule} schedule of its learning rate depends on their number; {begin_anew}"
+                f"{schedule} schedule of its learning rate depends on their number; {anew}"
             )
         if self.result and not done:
-            raise UserError(
-                f"{self.path} has no checkpoint any more to go on from to {epochs} epochs; {begin_anew}"
-            )
+            raise UserError(f"{self.path} has no checkpoint any more to go on from; {anew}")
         if epochs < done:
             raise UserError(f"{self.path} is trained for {done} epochs already. Received: epochs={epochs}")
 
     def claim(self, recipe):
-        """Makes the directory that of `recipe`, unless it is already.
-
-        With more epochs than before a finished training becomes an unfinished one.
+        """Makes the directory that of `recipe`; with more epochs than before its training is unfinished.
 
         Raises:
             UserError: As `check`.
