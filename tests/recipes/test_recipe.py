@@ -171,6 +171,7 @@ def test_set_refuses(assignment, message):
         ("imagenet-mobilenetv2-static", ["data.test_splits=2007/test"], "where data.name is imagenet2012"),
         ("digits-mobilenetv2-sb", ["data.skip_bad=true"], "where data.name is digits: it needs"),
         ("voc-ssdlite-mobilenetv2-sb", ["model.dropout=0.1"], "where model.builder is SSDLite"),
+        ("voc-ssdlite-mobilenetv2-sb", ["model.weights=runs/sb"], "where model.builder is SSDLite"),
         ("voc-ssdlite-mobilenetv2-sb", ["data.augmentation=none", "data.flip=false"], "it needs ssd"),
     ],
 )
