@@ -124,7 +124,7 @@ def image_input(input_shape, width_multiplier, padding="same", input_tensor=None
                 f"Received: input_tensor={input_tensor!r}"
             )
         shape = tuple(input_tensor.shape[1:])
-        if input_shape is not None and tuple(input_shape) != shape:
+        if input_shape not in (None, shape, list(shape)):
             raise ValueError(
                 f"`input_shape` must be that of `input_tensor`, {shape}, or None. Received: "
                 f"input_shape={input_shape!r}"
