@@ -5,8 +5,11 @@ take seconds, before `start_keras`.
 """
 
 import argparse
+import ast
 import contextlib
 import os
+import pathlib
+import shlex
 import signal
 import sys
 import tempfile
@@ -93,6 +96,19 @@ class Parser(argparse.ArgumentParser):
         """`--overwrite`."""
         self.add_argument("--overwrite", action="store_true", help=f"replace {what} if there")
 
+    @contextlib.contextmanager
+    def goes_on(self, args=None):
+        """Has Ctrl-C within the block end the program with the command that goes on: the same.
+
+        Args:
+            args: As `parse_args`.
+        """
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            command = shlex.join(sys.argv[1:] if args is None else args)
+            raise KeyboardInterrupt(f"{self.prog} {command}") from error
+
 
 def exit_code(main):
     """Runs a program's `main`; what it returns, or 2 after a `UserError` and 130 after Ctrl-C."""
@@ -103,12 +119,22 @@ def exit_code(main):
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"\ninterrupted. To go on: {error}" if str(error) else "\ninterrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever reads our output, `head` for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def show_programs(package):
+    """The program of a package itself, `python -m recipes`: a line about each of its programs."""
+    Parser(package, f"Shows the programs in {package}.").parse_args()
+    for path in sorted(pathlib.Path(sys.modules[package].__path__[0]).glob("[!_]*.py")):
+        text = path.read_text(encoding="utf-8")
+        if text.endswith("sys.exit(exit_code(main))\n"):
+            about = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+            print(f"{f'python -m {package}.{path.stem}':<28} {about}")
 
 
 def start_keras(only=None):

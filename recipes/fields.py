@@ -71,13 +71,18 @@ def replace(node, texts):
     Raises:
         UserError: If a key is unknown, or a value of a wrong type or out of range.
     """
-    known = [key for key, _ in flat_items(node)]
-    for key in texts:
-        if key not in known:
-            hint = suggestion(key, known)
-            listed = ", ".join(known)
-            raise UserError(f"unknown key {key!r} in --set. Known keys: {listed}{'.' if hint else ''}{hint}")
+    check_keys(node, texts)
     return _replaced(node, texts, "")
+
+
+def check_keys(node, keys, option="--set"):
+    """Raises a `UserError`, which names the option that took them, if a dataclass lacks one of the keys."""
+    known = [key for key, _ in flat_items(node)]
+    for key in keys:
+        if key not in known:
+            raise UserError(
+                f"unknown key {key!r} in {option}.{suggestion(key, known)} `--help` lists the keys"
+            )
 
 
 def _replaced(node, texts, prefix):

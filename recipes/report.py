@@ -16,6 +16,7 @@ import numpy as np
 import sb_keras
 from recipes.command import Parser, exit_code, progress, start_keras
 from recipes.errors import UserError
+from recipes.fields import flat_items
 from recipes.files import check_outputs, distinct_labels, write_csv
 from recipes.recipe import Recipe
 from recipes.registry import RECIPES
@@ -31,7 +32,8 @@ class Row:
     Attributes:
         run: What tells its directory from the others'.
         recipe: Name of its recipe.
-        settings: What `--set` changed in it, but for the seed and the epochs.
+        settings: What `--set` changed in it, but for the seed and the epochs. Of a recipe of the user's own,
+            in what it differs from the other runs'.
         seed: Its seed.
         epochs: Epochs that are done, and epochs in all.
         parameters: Of the trained network.
@@ -66,8 +68,13 @@ class Run:
     metric: str
 
 
-def read(path, label):
+def read(path, label, others=()):
     """Reads a run directory. One without models (they are large) is shown without λ.
+
+    Args:
+        path: The directory.
+        label: What the run is called.
+        others: The recipes of the runs beside it.
 
     Raises:
         UserError: If it is none, or a file in it is damaged.
@@ -90,7 +97,7 @@ def read(path, label):
     row = Row(
         label,
         recipe.name,
-        settings(recipe),
+        settings(recipe, others),
         recipe.seed,
         f"{done}/{recipe.epochs}",
         total and total.parameters,
@@ -108,11 +115,15 @@ def _untrained(recipe, classes):
     return task_of(recipe).compiled_model(replace(recipe, model=network), classes)
 
 
-def settings(recipe):
-    """What tells a recipe from the one of its name, but for seed and epochs."""
-    named = RECIPES.get(recipe.name, recipe)
-    differences = recipe.differences(replace(named, seed=recipe.seed, epochs=recipe.epochs))
-    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value, _ in differences)
+def settings(recipe, others=()):
+    """What tells a recipe from the one of its name, or where there is none from others, as text.
+
+    Name, seed and epochs are left out: they have columns of their own.
+    """
+    known = RECIPES.get(recipe.name)
+    compared = [known] if known else others
+    keys = {key for other in compared for key, *_ in recipe.differences(other)} - {"name", "seed", "epochs"}
+    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in flat_items(recipe) if key in keys)
 
 
 def table(runs):
@@ -135,7 +146,8 @@ def table(runs):
             by_seed.setdefault(run.row.seed, 100 * run.row.test)  # a seed's second run is no other sample
     for recipe, by_seed in scores.items():
         if len(by_seed) > 1:
-            name, some = " ".join(filter(None, (recipe.name, settings(recipe)))), list(by_seed.values())
+            text = settings(recipe, [run.recipe for run in runs])
+            name, some = " ".join(filter(None, (recipe.name, text))), list(by_seed.values())
             spread = f"{np.mean(some):.2f} ± {np.std(some, ddof=1):.2f} %"
             lines.append(f"{name}, {recipe.epochs} epochs, {len(some)} seeds: {spread}")
     return "\n".join(lines)
@@ -179,14 +191,15 @@ def main(argv=None):
     args = parser.parse_args(argv)
     check_outputs(args.csv, plot=args.plot)
     paths = list(dict.fromkeys(map(os.path.abspath, args.run_dirs)))
-    tasks = {path: task_of(RunDirectory.existing(path).recipe).metric for path in paths}
+    recipes = {path: RunDirectory.existing(path).recipe for path in paths}
+    tasks = {path: task_of(recipe).metric for path, recipe in recipes.items()}
     if len(set(tasks.values())) > 1:
         kinds = ", ".join(f"{path}: {metric}" for path, metric in tasks.items())
         raise UserError(f"classifiers and detectors cannot be compared ({kinds})")
 
     start_keras()
     labelled = list(zip(paths, distinct_labels(map(pathlib.Path, paths)), strict=True))
-    runs = [read(path, label) for path, label in progress(labelled, unit="run")]
+    runs = [read(path, label, recipes.values()) for path, label in progress(labelled, unit="run")]
     print(table(runs))
     if args.csv:
         write_csv(args.csv, [field.name for field in fields(Row)], [astuple(run.row) for run in runs])

@@ -60,12 +60,16 @@ class RunDirectory:
     def check(self, recipe):
         """Looks, without writing, whether the directory is free or that of `recipe`.
 
+        It may be that of other `epochs` with a constant schedule: such a training would have begun like it.
+
         Raises:
             UserError: If it belongs to another recipe, is not empty and belongs to none, or is no directory.
         """
         if self._recipe_file.is_file():
             differences = self.recipe.differences(recipe)
-            if differences:
+            if [key for key, *_ in differences] == ["epochs"]:
+                self._check_epochs(recipe)
+            elif differences:
                 listed = "; ".join(
                     f"{key} is {theirs!r} there, {ours!r} here" for key, theirs, ours in differences
                 )
@@ -75,8 +79,25 @@ class RunDirectory:
         elif self.path.is_dir() and any(not is_temporary(path) for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and has no recipe.json; choose another --run-dir")
 
+    def _check_epochs(self, recipe):
+        """Raises a `UserError` unless what is trained is the beginning of a training of so many epochs."""
+        schedule, epochs = recipe.optimizer.schedule, recipe.epochs
+        done = max(map(_epoch, self._checkpoint_files()), default=0)
+        anew = "choose another --run-dir"
+        if self.result and recipe.data.task == "classification":
+            anew += f", and begin there with its weights: --set model.weights={self.path}"
+        if schedule != "constant":
+            raise UserError(
+                f"{self.path} is a training of {self.recipe.epochs} epochs, not of {epochs}, and the "
+                f"{schedule} schedule of its learning rate depends on their number; {anew}"
+            )
+        if self.result and not done:
+            raise UserError(f"{self.path} has no checkpoint any more to go on from; {anew}")
+        if epochs < done:
+            raise UserError(f"{self.path} is trained for {done} epochs already. Received: epochs={epochs}")
+
     def claim(self, recipe):
-        """Makes the directory that of `recipe`, unless it is already.
+        """Makes the directory that of `recipe`; with more epochs than before its training is unfinished.
 
         Raises:
             UserError: As `check`.
@@ -90,7 +111,10 @@ class RunDirectory:
             raise CannotWrite(f"cannot write to {self.path}: {error.strerror}") from error
         if not os.access(self.path, os.W_OK):
             raise CannotWrite(f"cannot write to {self.path}: it is read-only")
-        if not self._recipe_file.is_file():
+        if not self._recipe_file.is_file() or self.recipe != recipe:
+            # The end of fewer epochs is none now; the checkpoint still has it, if this is killed in between.
+            self.result_file.unlink(missing_ok=True)
+            self.final_file.unlink(missing_ok=True)
             write_text(recipe.to_json(), self._recipe_file)
 
     @contextlib.contextmanager

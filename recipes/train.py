@@ -29,7 +29,7 @@ def main(argv=None):
     recipe = pretrained.follow(registry.find(args.recipe).override(args.set), args.set)
     run = RunDirectory(args.run_dir)
     run.check(recipe)
-    if run.is_finished:
+    if run.is_finished and run.recipe == recipe:
         print(f"{run.path} is finished already: {_score(recipe, run.result)}. Nothing was changed.")
         return 0
     check(recipe.data)
@@ -44,7 +44,8 @@ def main(argv=None):
     from recipes.training.monitoring import Diverged
 
     try:
-        result = train(run, strategy_of(args.strategy), recipe)
+        with parser.goes_on(argv):
+            result = train(run, strategy_of(args.strategy), recipe)
     except Diverged as error:
         print(f"error: {error}; try a smaller optimizer.learning_rate", file=sys.stderr)
         return 1

@@ -13,8 +13,6 @@ import os
 import pathlib
 import sys
 
-import numpy as np
-
 from recipes import pretrained, registry
 from recipes.command import Parser, exit_code, start_keras
 from recipes.data.catalog import check
@@ -22,6 +20,7 @@ from recipes.errors import UserError, check_in_range
 from recipes.fields import documented_keys
 from recipes.files import replacing, write_text
 from recipes.search.bounds import BOUNDS
+from recipes.search.directory import check as check_directory
 from recipes.search.spaces import ALGORITHMS, SPACES, check_space, trial_recipe
 from recipes.tasks import task_of
 
@@ -64,12 +63,15 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
     for bound, value in given:
         check_in_range(bound.option, value, above=0)
     check_space(recipe, space, args.algorithm)
+    arguments = (recipe, space, args.run_dir, args.algorithm, args.trials, args.seeds, given)
+    check_directory(*arguments)
     check(recipe.data)
     pretrained.check(recipe)
     start_keras()
     from recipes.search.tuner import search
 
-    tuner = search(recipe, space, args.run_dir, args.algorithm, args.trials, args.seeds, given)
+    with parser.goes_on(argv):
+        tuner = search(*arguments)
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
         return 0  # the chief reports
     return finish(tuner, space, pathlib.Path(args.run_dir))
@@ -81,13 +83,21 @@ def finish(tuner, space, directory):
 
     rows, metric = report.trial_rows(tuner, space), task_of(tuner.recipe).metric
     report.write_csv(directory / "trials.csv", list(space), rows, metric)
-    print(report.table(list(space), rows, metric))
-    if not any(row.scores for row in rows):
+    succeeded = any(row.scores for row in rows)
+    # A mean average precision is no share of pictures, and on other pictures nothing is equal.
+    other_pictures = {"data.name", "data.directory", "data.validation_fraction"} & set(space)
+    comparable = succeeded and metric == "accuracy" and not other_pictures
+    error = report.standard_error(rows, tuner.pictures) if comparable else None
+    print(report.table(list(space), rows, metric, error))
+    if not succeeded:
         print("error: every trial failed", file=sys.stderr)
         return 1
+    if error is not None:
+        named = f"the standard error of {tuner.pictures} validation pictures"
+        print(f"equal to the best: at most {100 * error:.2f} % below it, {named}")
     with replacing(directory / "trials.png") as temporary:
-        report.plot(next(iter(space)), rows, metric, tuner.recipe.name, temporary)
-    best = max((row for row in rows if row.scores), key=lambda row: np.mean(row.scores))
+        report.plot(list(space), rows, metric, tuner.recipe.name, temporary, error)
+    best = rows[0]
     write_text(trial_recipe(tuner.recipe, best.values).to_json(), directory / "best.json")
     print(
         f"best: trial {best.trial}. python -m recipes.train {directory / 'best.json'} --run-dir … trains it"

@@ -5,7 +5,7 @@ import numbers
 
 
 def check_choice(name, value, choices):
-    if not (isinstance(value, str) and value in choices):
+    if not (isinstance(value, str | None) and value in choices):
         raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
     return value
 

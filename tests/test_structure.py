@@ -115,6 +115,17 @@ print(json.dumps([code, heavy]))
     return "\n".join(output), done.stderr, heavy
 
 
+@pytest.mark.parametrize("package", ["recipes", "tflite"])
+def test_a_package_shows_its_programs(package):
+    command = [sys.executable, "-m", package]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = [line.removeprefix("python -m ").split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert [name for name, _ in shown] == [name for name in PROGRAMS if name.startswith(f"{package}.")]
+    assert all(about.endswith(".") for _, about in shown)
+    wrong = subprocess.run([*command, "train"], cwd=ROOT, capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stderr) == (2, "error: unrecognized arguments: train\n")
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_help_imports_nothing_heavy(name):
     output, _, heavy = start(0, name, "--help")

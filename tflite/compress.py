@@ -67,9 +67,12 @@ def main(argv=None):
     content = fine_tuned(args.method, model, dataset, recipe, quantize, metadata_of(run, what))
     write_bytes(content, out)
 
+    print("converting the float32 file beside it", flush=True)
     reference = build(model, metadata=metadata_of(run), **pixel_input(recipe.data))
+    print(f"comparing them on {len(dataset.test)} test images", flush=True)
     rows = compare({"float32": reference, args.method: content}, dataset.test, recipe)
     layers = layer_table(content, model)
+    print()
     printed = [
         (layer, kernel, f"{weights:,}", f"{zeros / weights:.1%}", distinct)
         for layer, kernel, weights, zeros, distinct in layers

@@ -28,11 +28,15 @@ def fine_tuned(method, model, dataset, recipe, quantize, metadata=None):
     epoch = dataclasses.replace(recipe, epochs=1, steps_per_epoch=compression.steps_per_epoch)
     epoch = dataclasses.replace(epoch, steps_per_execution=1)
     steps = compression.epochs * epoch.steps(len(dataset.train))
+    print(
+        f"fine-tuning, {steps} steps: the first takes a minute or more, as TensorFlow traces it", flush=True
+    )
     with progress(None, steps, "step") as bar:
         settings = {"compression": compression, "progress": lambda *_: bar.update()}
         if method == "qat":
             pixels = dataset.train.training_batches(epoch, pixels=True)
             return build(model, "qat-int8", pixels, metadata=metadata, fine_tuning=settings, **takes)
         network = METHODS[method](model, dataset.train.training_batches(epoch), **settings)
+    print(f"converting to {quantize}", flush=True)
     images = sampled_pixels(dataset, recipe) if quantize in CALIBRATED else None
     return build(network, quantize, images, metadata=metadata, **takes)

@@ -42,7 +42,8 @@ def main(argv=None):
     start_keras(only="tensorflow")
     from tflite.latency import measure
 
-    runs = {name: trained_run(folder / name.lower(), recipe) for name, recipe in recipes.items()}
+    with parser.goes_on(argv):
+        runs = {name: trained_run(folder / name.lower(), recipe) for name, recipe in recipes.items()}
     files = {name: converted_file(run) for name, run in runs.items()}
     accuracies = {name: tflite_accuracy(files[name], run.recipe) for name, run in runs.items()}
     latencies = dict(zip(files, measure(list(files.values())), strict=True))
@@ -75,7 +76,7 @@ def trained_run(folder, recipe):
     from recipes.training.loop import train
 
     run = RunDirectory(folder)
-    if run.result is None:
+    if run.result is None or run.recipe != recipe:  # or is one of fewer epochs
         print(f"training {recipe.name}, {recipe.epochs} epochs", flush=True)
         train(run, recipe=recipe)
     return run

@@ -1,5 +1,6 @@
-"""What came out of a search: a table, a CSV file, and the scores against the first of its keys."""
+"""What came out of a search: a table, a CSV file, and the scores against each of its keys."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,17 +47,28 @@ def trial_rows(tuner, space):
     return sorted(rows, key=lambda row: -np.mean(row.scores) if row.scores else np.inf)
 
 
-def table(keys, rows, metric):
-    """The trials as text."""
+def standard_error(rows, pictures):
+    """The standard error √(p (1 − p) / n) of the best accuracy p on n pictures: less is no difference."""
+    best = max(float(np.mean(row.scores)) for row in rows if row.scores)
+    return math.sqrt(best * (1 - best) / pictures)
+
+
+def table(keys, rows, metric, error=None):
+    """The trials as text; those within `error`, a standard error, of the best are marked as equal to it."""
+    spreads = any(len(row.scores) > 1 for row in rows)
     names = [key.rpartition(".")[2] for key in keys]
-    head = ("trial", *names, "epochs", f"{metric.replace('_', ' ')} / %", "±", "")
-    cells = []
+    head = ("trial", *names, "epochs", f"{metric.replace('_', ' ')} / %", *(["±"] if spreads else []), "")
+    best, cells = max((float(np.mean(row.scores)) for row in rows if row.scores), default=0.0), []
     for row in rows:
-        scores = 100 * np.array(row.scores)
+        note, scores = row.reason, 100 * np.array(row.scores)
+        if row.scores and row is rows[0]:
+            note = "best"
+        elif row.scores and error is not None and best - np.mean(row.scores) <= error:
+            note = "equal to the best"
         mean = f"{scores.mean():.2f}" if row.scores else "failed"
-        spread = f"{scores.std(ddof=1):.2f}" if len(scores) > 1 else ""
-        cells.append((row.trial, *map(str, row.values.values()), str(row.epochs), mean, spread, row.reason))
-    return format_table(head, cells, "<" + "<" * len(keys) + ">>><")
+        spread = [f"{scores.std(ddof=1):.2f}" if len(scores) > 1 else ""] if spreads else []
+        cells.append((row.trial, *map(str, row.values.values()), str(row.epochs), mean, *spread, note))
+    return format_table(head, cells, "<" + "<" * len(keys) + ">>" + ">" * spreads + "<")
 
 
 def write_csv(path, keys, rows, metric):
@@ -70,25 +82,61 @@ def write_csv(path, keys, rows, metric):
     files.write_csv(path, head, lines)
 
 
-def plot(key, rows, metric, title, path):
-    """Draws the scores against one key: mean and standard deviation over all runs with that value."""
-    scores = {}
-    for row in rows:
-        scores.setdefault(row.values[key], []).extend(100 * score for score in row.scores)
-    scores = {value: runs for value, runs in scores.items() if runs}
-    numeric = all(_is_number(value) for value in scores)
-    order = sorted(scores, key=float) if numeric else sorted(scores, key=str)
-    labels = [str(value) for value in order]
-    figure, ((axes,),) = new_figure(size=(6, 4))
-    for position, value in enumerate(order):
-        axes.plot([position] * len(scores[value]), scores[value], ".", color="silver", zorder=1)
-    spread = [float(np.std(scores[value], ddof=1)) if len(scores[value]) > 1 else 0.0 for value in order]
-    axes.errorbar(
-        range(len(order)), [float(np.mean(scores[value])) for value in order], spread, fmt="o", capsize=4
-    )
-    axes.set_xticks(range(len(order)), labels)
-    axes.set(title=title, xlabel=key, ylabel=f"validation {metric.replace('_', ' ')} / %")
+def plot(keys, rows, metric, title, path, error=None):
+    """Draws the scores against each key: a point a trial, with the standard deviation over its seeds.
+
+    Args:
+        keys: What was searched for; each has axes of its own.
+        rows: The trials.
+        metric: Name of the score.
+        title: Title of the picture.
+        path: The PNG file to write.
+        error: A standard error; a band shows which trials are equal to the best. None for no band.
+    """
+    rows = [row for row in rows if row.scores]
+    columns = min(len(keys), 3)
+    lines = -(-len(keys) // columns)
+    figure, grid = new_figure(lines, columns, (max(6, 4.5 * columns), 4 * lines), title, sharey=True)
+    for axes in grid.flat[len(keys) :]:
+        axes.set_axis_off()
+    for key, axes in zip(keys, grid.flat, strict=False):
+        _plot_key(key, rows, axes)
+        if error is not None:
+            best = 100 * np.mean(rows[0].scores)
+            axes.axhspan(best - 100 * error, best, color="gray", alpha=0.2, label="equal to the best")
+        axes.set_xlabel(key)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(f"validation {metric.replace('_', ' ')} / %")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     save(figure, path)
+
+
+def _plot_key(key, rows, axes):
+    numeric = all(_is_number(row.values[key]) for row in rows)
+    order = sorted({row.values[key] for row in rows}, key=float if numeric else str)
+    points = []
+    for position, value in enumerate(order):
+        trials = [row for row in rows if row.values[key] == value]
+        # Side by side, since those of one value differ in others.
+        points += zip(
+            position + 0.6 * (np.arange(len(trials)) + 0.5) / len(trials) - 0.3, trials, strict=True
+        )
+    seeds = max(len(row.scores) for row in rows)
+    spreads = [100 * np.std(row.scores, ddof=1) if len(row.scores) > 1 else np.nan for _, row in points]
+    axes.errorbar(
+        [x for x, _ in points],
+        [100 * np.mean(row.scores) for _, row in points],
+        spreads if seeds > 1 else None,
+        fmt="o",
+        markersize=4,
+        capsize=3,
+        label="trial" + (f", mean and deviation of {seeds} seeds" if seeds > 1 else ""),
+    )
+    labels = [str(value) for value in order]
+    axes.set_xticks(range(len(order)), labels)
+    if sum(map(len, labels)) > 40:
+        axes.tick_params(axis="x", rotation=15)
 
 
 def _is_number(value):

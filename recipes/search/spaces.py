@@ -2,6 +2,7 @@
 
 from recipes.effects import check_effects
 from recipes.errors import UserError
+from recipes.fields import check_keys
 
 ALGORITHMS = ("grid", "random", "bayesian", "hyperband")
 
@@ -32,6 +33,7 @@ def check_space(recipe, space, algorithm):
         space: For keys of the recipe, as `--set` takes them, the values to try.
         algorithm: One of `ALGORITHMS`.
     """
+    check_keys(recipe, space, "--choice")
     if algorithm == "hyperband" and "epochs" in space:
         raise UserError("hyperband chooses the epochs itself; search other keys, or by another --algorithm")
     if recipe.model.attention.kind == "static" and not _varies_the_network(space):

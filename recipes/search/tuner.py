@@ -11,8 +11,8 @@ import numpy as np
 
 from recipes.data import load
 from recipes.errors import CannotWrite, UserError
-from recipes.files import write_text
 from recipes.run_directory import RunDirectory
+from recipes.search.directory import claim, most_trials
 from recipes.search.spaces import check_space, trial_recipe
 from recipes.tasks import task_of
 from recipes.training.loop import train
@@ -40,6 +40,7 @@ class RecipeTuner(keras_tuner.Tuner):
 
     Args:
         recipe: The recipe whose values are searched for.
+        pictures: Number of validation pictures.
         seeds: How many seeds; the score is the mean of their validation accuracies (a detector's mean
             average precisions).
         checks: Functions of a trial's recipe, called before its training, which raise a `UserError` if the
@@ -47,8 +48,8 @@ class RecipeTuner(keras_tuner.Tuner):
         **kwargs: As `keras_tuner.Tuner`.
     """
 
-    def __init__(self, recipe, seeds=1, checks=(), **kwargs):
-        self.recipe, self.seeds, self.checks = recipe, seeds, checks
+    def __init__(self, recipe, pictures, seeds=1, checks=(), **kwargs):
+        self.recipe, self.pictures, self.seeds, self.checks = recipe, pictures, seeds, checks
         super().__init__(**kwargs)
 
     def run_trial(self, trial, *fit_args, **fit_kwargs):
@@ -104,7 +105,8 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
         directory: The directory of the search.
         algorithm: One of `ALGORITHMS`. Hyperband gives the recipe's epochs to the best only; every trial
             is trained from the start, with the schedule over its own epochs.
-        trials: How many trials at most; None for all of a grid, and 10 otherwise.
+        trials: How many trials at most; None for all of a grid or of Hyperband, and 10 otherwise. With more
+            than before a search goes on.
         seeds: How many seeds a trial is run with.
         bounds: Pairs of a `Bound` and its value.
 
@@ -116,10 +118,9 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
         CannotWrite: If the disk is full, for example. The same search goes on from there.
     """
     check_space(recipe, space, algorithm)
-    recipe.steps(len(load(recipe.data).train))  # raises what every trial would
-    settings = {"space": space, "algorithm": algorithm, "trials": trials, "seeds": seeds}
-    settings["bounds"] = {bound.key: value for bound, value in bounds}
-    _claim(pathlib.Path(directory), recipe, json.loads(json.dumps(settings)))
+    dataset = load(recipe.data)
+    recipe.steps(len(dataset.train))  # raises what every trial would
+    claim(recipe, space, directory, algorithm, trials, seeds, bounds)
 
     hyperparameters = keras_tuner.HyperParameters()
     for key, values in space.items():
@@ -138,12 +139,18 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
             "grid": GridOracle,
             "random": keras_tuner.oracles.RandomSearchOracle,
             "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
-        }[algorithm](max_trials=trials or (None if algorithm == "grid" else 10), **options)
+        }[algorithm](max_trials=most_trials(algorithm, trials), **options)
     checks = [bound.check(value) for bound, value in bounds]
     keras_tuner.src.config.DEBUG = False  # or a trial that fails prints a page of traceback
     try:
         tuner = RecipeTuner(
-            recipe, seeds, checks, oracle=oracle, directory=str(directory), project_name="keras-tuner"
+            recipe,
+            len(dataset.validation),
+            seeds,
+            checks,
+            oracle=oracle,
+            directory=str(directory),
+            project_name="keras-tuner",
         )
         tuner.search()
     except keras_tuner.errors.FatalError as error:
@@ -156,29 +163,3 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
             "the search then begins anew, but networks that are trained already are not trained again"
         ) from error
     return tuner
-
-
-def _claim(directory, recipe, settings):
-    """Makes a directory that of this search; raises a `UserError` if it is that of another."""
-    file = directory / "search.json"
-    ours = {"recipe": json.loads(recipe.to_json()), **settings}
-    try:
-        if file.is_file():
-            theirs = json.loads(file.read_text(encoding="utf-8"))
-            if theirs.get("recipe") != ours["recipe"]:
-                raise UserError(f"{directory} belongs to a search with another recipe")
-            different = [key for key in settings if settings[key] != theirs.get(key)]
-            if different:
-                listed = "; ".join(f"{key} is {theirs.get(key)} there, {ours[key]} here" for key in different)
-                raise UserError(f"{directory} belongs to another search: {listed}")
-        elif directory.exists() and not directory.is_dir():
-            raise UserError(f"{directory} is not a directory; choose another --run-dir")
-        elif directory.is_dir() and any(directory.iterdir()):
-            raise UserError(f"{directory} is not empty and has no search.json; choose another --run-dir")
-        else:
-            directory.mkdir(parents=True, exist_ok=True)
-            write_text(json.dumps(ours, indent=2) + "\n", file)
-    except OSError as error:
-        raise CannotWrite(f"cannot write to {directory}: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file} is damaged: {error}") from error

@@ -37,7 +37,7 @@ MNASNET_TAPS = {
 
 
 def MnasNet(
-    input_shape=(224, 224, 3),
+    input_shape=None,
     width_multiplier=1.0,
     attention: str | Attention = "static",
     include_top=True,
@@ -47,6 +47,9 @@ def MnasNet(
     weights=None,
     padding="same",
     name=None,
+    *,
+    input_tensor=None,
+    pooling=None,
 ):
     """MnasNet (Tan et al., 2019) with the attention of the paper's Table 3.
 
@@ -54,7 +57,8 @@ def MnasNet(
     inverted residual blocks; the first, separable block has none.
 
     Args:
-        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
+        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None; by default that of
+            `input_tensor`, or (224, 224, 3).
         width_multiplier: Scales the number of channels (0.5 in the paper).
         attention: An `Attention` or its `kind`: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"` or
             `"condconv"`.
@@ -69,6 +73,9 @@ def MnasNet(
             then begins with λ = 0. A classifier of another number of classes begins anew.
         padding: `"same"`, or `"torch"` for PyTorch's: the same number of zeros on both sides.
         name: Name of the model.
+        input_tensor: A symbolic tensor of images to take instead of an input of its own. The model begins
+            where the tensor comes from.
+        pooling: Without the top, `"avg"` or `"max"` over the feature map, for vectors; None for the map.
 
     Returns:
         A functional `keras.Model` from images, normalized to mean 0 and deviation 1, to class
@@ -84,7 +91,7 @@ def MnasNet(
     ```
     """
     attention = initial_attention(attention, weights)
-    inputs = image_input(input_shape, width_multiplier, padding)
+    inputs = image_input(input_shape, width_multiplier, padding, input_tensor)
     stem = make_divisible(32 * width_multiplier)
     x = conv_norm_relu(inputs, stem, 3, 2, name="stem", max_value=None, padding=padding)
     x = static_conv(x.shape[-1], 3, depthwise=True, name="block1_depthwise")(x)
@@ -99,5 +106,5 @@ def MnasNet(
     x = inverted_residuals(x, stages, attention, first_block=2, max_value=None, padding=padding)
     x = conv_norm_relu(x, 1280, 1, 1, name="head", max_value=None)
     name = name or f"mnasnet_{attention.kind}"
-    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
-    return load(model, weights, width_multiplier, "mnasnet")
+    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name, pooling)
+    return load(model, inputs, weights, width_multiplier, "mnasnet")

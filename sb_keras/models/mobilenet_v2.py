@@ -47,7 +47,7 @@ def _scaled(stages, width_multiplier):
 
 
 def MobileNetV2(
-    input_shape=(224, 224, 3),
+    input_shape=None,
     width_multiplier=1.0,
     attention: str | Attention = "static",
     include_top=True,
@@ -57,6 +57,9 @@ def MobileNetV2(
     weights=None,
     padding="same",
     name=None,
+    *,
+    input_tensor=None,
+    pooling=None,
 ):
     """MobileNetV2 (Sandler et al., 2018) with the attention of the paper's Tables 1 and 2.
 
@@ -64,7 +67,8 @@ def MobileNetV2(
     otherwise, where PyTorch pads evenly on both sides.
 
     Args:
-        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
+        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None; by default that of
+            `input_tensor`, or (224, 224, 3).
         width_multiplier: Scales the number of channels (0.35, 0.5, 0.75 and 1.0 in the paper).
         attention: An `Attention` or its `kind`: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"` or
             `"condconv"`.
@@ -81,6 +85,9 @@ def MobileNetV2(
             A classifier of another number of classes begins anew.
         padding: `"same"`, or `"torch"` for PyTorch's: the same number of zeros on both sides.
         name: Name of the model.
+        input_tensor: A symbolic tensor of images to take instead of an input of its own. The model begins
+            where the tensor comes from.
+        pooling: Without the top, `"avg"` or `"max"` over the feature map, for vectors; None for the map.
 
     Returns:
         A functional `keras.Model` from images, normalized to mean 0 and deviation 1, to class
@@ -96,19 +103,19 @@ def MobileNetV2(
     ```
     """
     attention = initial_attention(attention, weights)
-    inputs = image_input(input_shape, width_multiplier, padding)
+    inputs = image_input(input_shape, width_multiplier, padding, input_tensor)
     stem = make_divisible(32 * width_multiplier)
     x = conv_norm_relu(inputs, stem, 3, 2, name="stem", padding=padding)
     x = inverted_residuals(x, _scaled(STAGES, width_multiplier), attention, padding=padding)
     head = make_divisible(HEAD_FILTERS * max(1.0, width_multiplier))
     x = conv_norm_relu(x, head, 1, 1, name="head")
     name = name or f"mobilenet_v2_{attention.kind}"
-    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
-    return load(model, weights, width_multiplier)
+    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name, pooling)
+    return load(model, inputs, weights, width_multiplier)
 
 
 def CifarMobileNetV2(
-    input_shape=(32, 32, 3),
+    input_shape=None,
     width_multiplier=1.0,
     attention: str | Attention = "static",
     include_top=True,
@@ -117,6 +124,9 @@ def CifarMobileNetV2(
     dropout=0.0,
     weights=None,
     name=None,
+    *,
+    input_tensor=None,
+    pooling=None,
 ):
     """MobileNetV2 for small images, as in the paper's CIFAR-10 experiments (Tables 5 to 10).
 
@@ -125,7 +135,8 @@ def CifarMobileNetV2(
     number of channels changes; and 1280 channels in the head at every width.
 
     Args:
-        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
+        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None; by default that of
+            `input_tensor`, or (32, 32, 3).
         width_multiplier: Scales the number of channels (0.35, 0.5, 0.75 and 1.0 in the paper).
         attention: An `Attention` or its `kind`: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"` or
             `"condconv"`.
@@ -138,6 +149,9 @@ def CifarMobileNetV2(
             directory of this package. Weights of a static network go into the trunk of one with attention,
             where `"sb"` then begins with λ = 0. A classifier of another number of classes begins anew.
         name: Name of the model.
+        input_tensor: A symbolic tensor of images to take instead of an input of its own. The model begins
+            where the tensor comes from.
+        pooling: Without the top, `"avg"` or `"max"` over the feature map, for vectors; None for the map.
 
     Returns:
         A functional `keras.Model` from images, normalized to mean 0 and deviation 1, to class probabilities.
@@ -152,11 +166,11 @@ def CifarMobileNetV2(
     ```
     """
     attention = initial_attention(attention, weights)
-    inputs = image_input(input_shape, width_multiplier)
+    inputs = image_input(input_shape, width_multiplier, input_tensor=input_tensor, size=32)
     x = conv_norm_relu(inputs, 16, 3, 1, name="stem")
     stages = _scaled(CIFAR_STAGES, width_multiplier)
     x = inverted_residuals(x, stages, attention, always_expand=True, project_shortcut=True)
     x = conv_norm_relu(x, HEAD_FILTERS, 1, 1, name="head")
     name = name or f"cifar_mobilenet_v2_{attention.kind}"
-    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
-    return load(model, weights, width_multiplier, "cifar_mobilenet_v2")
+    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name, pooling)
+    return load(model, inputs, weights, width_multiplier, "cifar_mobilenet_v2")

@@ -31,7 +31,7 @@ def initial_attention(attention, weights):
     return Attention.of(attention) if weights is None else Attention.of(attention, lambda_init=0.0)
 
 
-def load(model, weights, width_multiplier, network="mobilenet_v2"):
+def load(model, inputs, weights, width_multiplier, network="mobilenet_v2"):
     """Gives a new network the weights of a trained one.
 
     Layers of attention that the file lacks stay new, all kernels of a dynamic convolution begin as the
@@ -39,6 +39,7 @@ def load(model, weights, width_multiplier, network="mobilenet_v2"):
 
     Args:
         model: The network, as a builder made it.
+        inputs: The tensor of images in it. What is in front of it stays as it is.
         weights: What the builder's argument `weights` takes; None for nothing.
         width_multiplier: The network's.
         network: `"mobilenet_v2"`, `"mnasnet"` or `"shufflenet_v2"`, for torchvision's names; `"imagenet"`
@@ -52,6 +53,7 @@ def load(model, weights, width_multiplier, network="mobilenet_v2"):
     """
     if weights is None:
         return model
+    whole, model = model, keras.Model(inputs, model.output, name=model.name)
     if weights == "imagenet":
         path = _download(model, width_multiplier, network)
     elif isinstance(weights, (str, os.PathLike)):
@@ -73,7 +75,7 @@ def load(model, weights, width_multiplier, network="mobilenet_v2"):
     else:
         suffixes = ", ".join((".h5", ".keras", *TORCH_SUFFIXES))
         raise ValueError(f"`weights` must be a file of {suffixes}, or a run directory. Received: {path}")
-    return model
+    return whole
 
 
 def _download(model, width_multiplier, network):

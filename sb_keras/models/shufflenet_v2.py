@@ -28,7 +28,7 @@ SHUFFLENET_V2_TAPS = {
 
 
 def ShuffleNetV2(
-    input_shape=(224, 224, 3),
+    input_shape=None,
     width_multiplier=1.0,
     attention: str | Attention = "static",
     include_top=True,
@@ -38,6 +38,9 @@ def ShuffleNetV2(
     weights=None,
     padding="same",
     name=None,
+    *,
+    input_tensor=None,
+    pooling=None,
 ):
     """ShuffleNetV2 (Ma et al., 2018) with the attention of the paper's Table 3.
 
@@ -45,7 +48,8 @@ def ShuffleNetV2(
     on every convolution of both branches of every unit, with as many hidden units as output channels.
 
     Args:
-        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None.
+        input_shape: `(height, width, channels)`, sizes of at least 32 pixels or None; by default that of
+            `input_tensor`, or (224, 224, 3).
         width_multiplier: 0.5, 1.0, 1.5 or 2.0 for the published networks; other widths scale the
             channels of ×1.0.
         attention: An `Attention` or its `kind`: `"static"`, `"se-block"`, `"se"`, `"sb"`, `"dyconv"` or
@@ -61,6 +65,9 @@ def ShuffleNetV2(
             then begins with λ = 0. A classifier of another number of classes begins anew.
         padding: `"same"`, or `"torch"` for PyTorch's: the same number of zeros on both sides.
         name: Name of the model.
+        input_tensor: A symbolic tensor of images to take instead of an input of its own. The model begins
+            where the tensor comes from.
+        pooling: Without the top, `"avg"` or `"max"` over the feature map, for vectors; None for the map.
 
     Returns:
         A functional `keras.Model` from images, normalized to mean 0 and deviation 1, to class
@@ -76,7 +83,7 @@ def ShuffleNetV2(
     ```
     """
     attention = initial_attention(attention, weights)
-    inputs = image_input(input_shape, width_multiplier, padding)
+    inputs = image_input(input_shape, width_multiplier, padding, input_tensor)
     *stage_filters, head = CHANNELS.get(width_multiplier) or _scaled(width_multiplier)
     x = conv_norm_relu(inputs, 24, 3, 2, name="stem", max_value=None, padding=padding)
     # PyTorch pads with minus infinity, which is zero behind a ReLU.
@@ -87,8 +94,8 @@ def ShuffleNetV2(
             x = _unit(x, filters, 2 if unit == 1 else 1, attention, f"stage{stage}_unit{unit}", padding)
     x = conv_norm_relu(x, head, 1, 1, name="head", max_value=None)
     name = name or f"shufflenet_v2_{attention.kind}"
-    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name)
-    return load(model, weights, width_multiplier, "shufflenet_v2")
+    model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name, pooling)
+    return load(model, inputs, weights, width_multiplier, "shufflenet_v2")
 
 
 def _scaled(width_multiplier):

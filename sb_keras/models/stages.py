@@ -110,16 +110,34 @@ def _inverted_residual(x, stage, attention, always_expand, project_shortcut, max
     return keras.layers.Add(name=f"{name}_add")([x, shortcut])
 
 
-def image_input(input_shape, width_multiplier, padding="same"):
-    """Checks a builder's arguments and makes its input."""
+def image_input(input_shape, width_multiplier, padding="same", input_tensor=None, size=224):
+    """Checks a builder's arguments and makes its input, unless `input_tensor` is it.
+
+    Without a shape it is that of `input_tensor` or, as in keras.applications, (size, size, 3).
+    """
     check_positive("width_multiplier", width_multiplier)
     check_choice("padding", padding, ("same", "torch"))
+    if input_tensor is not None:
+        if not keras.backend.is_keras_tensor(input_tensor):
+            raise ValueError(
+                "`input_tensor` must be a symbolic tensor, as keras.Input gives. "
+                f"Received: input_tensor={input_tensor!r}"
+            )
+        shape = tuple(input_tensor.shape[1:])
+        if input_shape not in (None, shape, list(shape)):
+            raise ValueError(
+                f"`input_shape` must be that of `input_tensor`, {shape}, or None. Received: "
+                f"input_shape={input_shape!r}"
+            )
+        input_shape = shape
+    elif input_shape is None:
+        input_shape = (size, size, 3)
     if not _is_image_shape(input_shape):
         raise ValueError(
             "`input_shape` must be (height, width, channels), with a height and width of at least "
             f"{SMALLEST_INPUT} pixels, or None. Received: input_shape={input_shape!r}"
         )
-    return keras.Input(tuple(input_shape), name="image")
+    return keras.Input(tuple(input_shape), name="image") if input_tensor is None else input_tensor
 
 
 def _is_image_shape(shape):
@@ -134,9 +152,18 @@ def _is_image_shape(shape):
     )
 
 
-def as_model(inputs, x, include_top, classes, classifier_activation, dropout, name):
-    """Adds the classifier where it is asked for, and makes the functional model."""
+def as_model(inputs, x, include_top, classes, classifier_activation, dropout, name, pooling=None):
+    """Adds the classifier or the pooling that is asked for, and makes the functional model.
+
+    It begins where `inputs` come from: what a user has put in front of an `input_tensor` is part of it.
+    """
+    check_choice("pooling", pooling, (None, "avg", "max"))
     if include_top:
+        if pooling is not None:
+            raise ValueError(
+                "`pooling` needs include_top=False: the classifier has its own. Received: "
+                f"pooling={pooling!r}"
+            )
         check_positive_integer("classes", classes)
         check_rate("dropout", dropout)
         x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool")(x)
@@ -149,4 +176,9 @@ def as_model(inputs, x, include_top, classes, classifier_activation, dropout, na
             dtype="float32",  # a softmax over many classes loses too much in half precision
             name="predictions",
         )(x)
-    return keras.Model(inputs, x, name=name)
+    elif pooling == "avg":
+        x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool")(x)
+    elif pooling == "max":
+        x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", name="pool")(x)
+    sources = keras.utils.get_source_inputs(inputs)
+    return keras.Model(sources[0] if len(sources) == 1 else sources, x, name=name)

@@ -277,7 +277,6 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"input_shape": (32.5, 32, 3)}, r"`input_shape` must be .*=\(32.5, 32, 3\)"),
         ({"input_shape": ("a", 32, 3)}, r"`input_shape` must be .*=\('a', 32, 3\)"),
         ({"input_shape": 32}, r"`input_shape` must be .*=32"),
-        ({"input_shape": None}, r"`input_shape` must be .*=None"),
         ({"classes": 0}, r"`classes` must be a positive integer. Received: classes=0"),
         ({"classes": 2.5}, r"`classes` must be a positive integer. Received: classes=2.5"),
         ({"dropout": 1.0}, r"`dropout` must be a number in \[0, 1\). Received: dropout=1.0"),

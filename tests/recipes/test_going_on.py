@@ -139,6 +139,53 @@ def test_going_on_from_the_checkpoint_before_a_damaged_one(
     assert_same_training(run, undisturbed)
 
 
+# With more epochs
+
+CONSTANT = ("optimizer.schedule=constant", "optimizer.ema_momentum=0.9", *DROPOUT)
+
+
+def test_more_epochs_after_a_finished_training(tmp_path, run_train, monkeypatch, capsys):
+    """Bit for bit the undisturbed run of all of them, also after an interruption; fewer are refused."""
+    whole, run = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "run")
+    assert run_train(whole.path, *CONSTANT, "epochs=4") == 0
+    assert run_train(run.path, *CONSTANT, "epochs=2") == 0
+
+    def interrupted(self, epoch, logs=None):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        self._epoch = epoch + 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)
+        assert run_train(run.path, *CONSTANT, "epochs=4") == 130
+    assert f"going on with {run.path} after epoch 2 of 4" in capsys.readouterr().out
+    assert not run.result_file.exists()  # no program takes the model of two epochs for that of four
+    assert not run.final_file.exists()
+    assert run_train(run.path, *CONSTANT, "epochs=2") == 2
+    expected = f"error: {run.path} is trained for 3 epochs already. Received: epochs=2\n"
+    assert capsys.readouterr().err == expected
+    assert run_train(run.path, *CONSTANT, "epochs=4") == 0
+    assert_same_training(run, whole)
+
+
+def test_more_epochs_of_a_schedule_that_depends_on_them(undisturbed, tmp_path, run_train, capsys):
+    """A line says so, and what it offers instead begins with the trained weights."""
+    before = undisturbed.final_file.stat().st_mtime_ns
+    assert run_train(undisturbed.path, *DROPOUT, "epochs=5") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    offer = f"model.weights={undisturbed.path}"
+    assert line == (
+        f"error: {undisturbed.path} is a training of 3 epochs, not of 5, and the cosine schedule of its "
+        f"learning rate depends on their number; choose another --run-dir, and begin there with its "
+        f"weights: --set {offer}"
+    )
+    assert undisturbed.final_file.stat().st_mtime_ns == before
+    assert run_train(tmp_path / "other", *DROPOUT, "epochs=5", offer, "optimizer.learning_rate=1e-9") == 0
+    runs = (undisturbed, RunDirectory(tmp_path / "other"))
+    stem = [run.load_model("best").get_layer("stem").kernel for run in runs]
+    np.testing.assert_allclose(*stem, rtol=0, atol=1e-6)  # a rate of 1e-9 leaves them where they are
+
+
 # In a process of its own
 
 SIGNAL = """
@@ -159,8 +206,12 @@ def test_going_on_after_sigkill(undisturbed, tmp_path, run_train):
 
 
 def test_ctrl_c_ends_with_a_line(tmp_path):
-    process = tiny.start(SIGNAL.format("SIGINT"), tmp_path / "run")
+    """Which is the command that goes on, as a shell takes it."""
+    process = tiny.start(SIGNAL.format("SIGINT"), tmp_path / "a run")
     assert process.returncode == 130
-    assert process.stderr.splitlines()[-1] == "interrupted"
+    start = (
+        f"interrupted. To go on: python -m recipes.train digits-mobilenetv2-sb --run-dir '{tmp_path}/a run' "
+    )
+    assert process.stderr.splitlines()[-1].startswith(start)
     assert "Traceback" not in process.stderr
-    assert RunDirectory(tmp_path / "run").latest_checkpoint()[1] == 1
+    assert RunDirectory(tmp_path / "a run").latest_checkpoint()[1] == 1

@@ -49,6 +49,25 @@ def test_claim_of_another_recipe_names_the_differences(run):
     assert (run.path / "recipe.json").read_bytes() == before
 
 
+def test_another_number_of_epochs(tmp_path):
+    """Free to choose while the schedule is constant and a checkpoint is there to go on from."""
+    run = RunDirectory(tmp_path / "run")
+    recipe = RECIPE.override(["optimizer.schedule=constant", "epochs=4"])
+    run.claim(recipe)
+    for epochs in (2, 8, 4):
+        run.claim(recipe.override([f"epochs={epochs}"]))
+        assert run.recipe.epochs == epochs
+    run.write_result({"test_accuracy": 0.5})
+    with pytest.raises(UserError, match=r"has no checkpoint any more .* --set model\.weights=.*run$"):
+        run.claim(recipe.override(["epochs=8"]))
+    assert run.result
+    (run.path / "checkpoints" / "epoch-0004.keras").touch()
+    with pytest.raises(UserError, match=r"is trained for 4 epochs already\. Received: epochs=3"):
+        run.claim(recipe.override(["epochs=3"]))
+    run.claim(recipe.override(["epochs=8"]))
+    assert run.result is None
+
+
 def test_a_directory_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"not empty and has no recipe\.json"):

@@ -13,6 +13,7 @@ import sb_keras
 from recipes import report
 from recipes.command import exit_code
 from recipes.files import distinct_labels
+from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
 from recipes.training.monitoring import StopOnDivergence
 
@@ -89,6 +90,16 @@ def test_runs_without_models(runs, tmp_path):
     other = dataclasses.replace(second, recipe=second.recipe.override(["model.attention.lambda_init=1"]))
     assert "2 seeds" in report.table([whole, second])
     assert "seeds" not in report.table([whole, other])
+
+
+def test_settings():
+    """What differs from the recipe of that name; of a renamed one, from the other runs'."""
+    recipe = RECIPES["digits-mobilenetv2-sb"]
+    changed = recipe.override(["optimizer.learning_rate=0.2", "seed=3", "epochs=4"])
+    assert report.settings(changed, [recipe]) == "learning_rate=0.2"
+    mine, other = (each.override(["name=mine"]) for each in (recipe, changed))
+    assert report.settings(mine, [mine, other]) == "learning_rate=0.05"
+    assert report.settings(other, [mine, other]) == "learning_rate=0.2"
 
 
 def test_before_the_first_epoch(runs, tmp_path, capsys):

@@ -35,8 +35,8 @@ LAMBDA, RATE = "model.attention.lambda_init", "optimizer.learning_rate"
 ROOT = tiny.ROOT
 
 
-def run_tune(directory, *options):
-    arguments = tiny.arguments(directory, "epochs=1", options=options)
+def run_tune(directory, *options, epochs=1):
+    arguments = tiny.arguments(directory, f"epochs={epochs}", options=options)
     return exit_code(lambda: tune.main(arguments))
 
 
@@ -96,7 +96,7 @@ def test_grid_with_seeds(trained, tmp_path, capsys):
     assert Recipe.read(tmp_path / "s" / "best.json").model.attention.lambda_init == 0.01
 
 
-def test_goes_on_without_repeating(trained, tmp_path, monkeypatch):
+def test_goes_on_without_repeating(trained, tmp_path, monkeypatch, capsys):
     directory, count = tmp_path / "s", 0
     original = tuner.train
 
@@ -109,6 +109,8 @@ def test_goes_on_without_repeating(trained, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tuner, "train", interrupted)
     assert run_tune(directory, "--space", "lambda") == 130
+    expected = f"interrupted. To go on: python -m recipes.tune digits-mobilenetv2-sb --run-dir {directory} "
+    assert expected in capsys.readouterr().err
     assert len(trained) == 2
     monkeypatch.setattr(tuner, "train", original)
     assert run_tune(directory, "--space", "lambda") == 0
@@ -260,7 +262,7 @@ def test_every_trial_fails(trained, tmp_path, capsys):
 @pytest.mark.parametrize("algorithm", ["random", "bayesian", "hyperband"])
 def test_algorithms(algorithm, trained, tmp_path):
     options = ("--space", "attention", "--algorithm", algorithm, "--trials", "4")
-    assert run_tune(tmp_path / "s", *options, "--set", "epochs=4") == 0
+    assert run_tune(tmp_path / "s", *options, epochs=4) == 0
     rows = read_trials(tmp_path / "s")
     assert 0 < len(rows) <= 4
     for recipe in trained:
@@ -270,7 +272,7 @@ def test_algorithms(algorithm, trained, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--choice", "model.depth=1,2"), "model.depth"),
+        (("--choice", "model.depth=1,2"), "unknown key 'model.depth' in --choice."),
         (("--choice", f"{LAMBDA}=a,b"), LAMBDA),
         (("--choice", LAMBDA), "--choice takes KEY=VALUE,VALUE,… Received: 'model.attention.lambda_init'"),
         (("--choice", f"{LAMBDA}=1", "--choice", f"{LAMBDA}=2"), f"Received: {LAMBDA} several times"),
@@ -299,8 +301,30 @@ def test_kinds_of_attention_need_not_have_all_the_values(trained, tmp_path):
     assert len(read_trials(tmp_path / "s")) == 4
 
 
-def test_directory_of_another_search(trained, tmp_path, capsys):
+@pytest.mark.parametrize("algorithm", ["grid", "random", "bayesian", "hyperband"])
+def test_more_trials(algorithm, trained, tmp_path, capsys):
+    """They go on where fewer ended: the trials are those of a search of all of them; fewer are refused."""
+
+    def search(directory, trials):
+        options = ("--space", "attention", "--algorithm", algorithm, "--trials", str(trials))
+        return run_tune(directory, *options, epochs=4)
+
+    assert search(tmp_path / "whole", 4) == 0
+    whole = [recipe.to_json() for recipe in trained]
+    trained.clear()
+    assert search(tmp_path / "s", 2) == 0
+    assert len(trained) == 2
+    assert search(tmp_path / "s", 4) == 0
+    assert [recipe.to_json() for recipe in trained] == whole
+    assert len(read_trials(tmp_path / "s")) == 4
+    capsys.readouterr()
+    assert search(tmp_path / "s", 3) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 's'} has 4 trials already. Received: --trials 3\n"
+
+
+def test_directory_of_another_search(trained, tmp_path, monkeypatch, capsys):
     assert run_tune(tmp_path / "s", "--space", "lambda") == 0
+    monkeypatch.setattr(tune, "start_keras", None)  # answered before it
     assert run_tune(tmp_path / "s", "--space", "hidden") == 2
     assert "belongs to another search: space is {" in capsys.readouterr().err
     (tmp_path / "other").mkdir()
