@@ -88,7 +88,12 @@ def build(model, quantize="float32", images=None, normalization=None, metadata=N
     Raises:
         ValueError: As `convert`.
     """
-    image_shape(model)
+    channels = image_shape(model)[-1]
+    if normalization is not None and any(len(values) != channels for values in normalization):
+        raise ValueError(
+            f"`normalization` must be a mean and a standard deviation for each of the model's {channels} "
+            f"channels. Received: {normalization}"
+        )
     folded, detector, integers = sb_keras.fold(model), is_detector(model), quantize in CALIBRATED
     labels = None if metadata is None else metadata.labels
     classes = TASKS["detection"].classes_of(model) if detector else model.outputs[0].shape[-1]

@@ -44,8 +44,9 @@ def run_tflite(content, images):
     return np.concatenate([next(iter(output.values())) for output in outputs])
 
 
-def assert_same_answers(content, model, images, tolerance=SHALLOW):
-    expected = model.predict(images, verbose=0)
+def assert_same_answers(content, model, images, tolerance=SHALLOW, inputs=None):
+    """`inputs`: what the model takes where that is something else than what the file takes."""
+    expected = model.predict(images if inputs is None else inputs, verbose=0)
     actual = run_tflite(content, images)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
@@ -151,6 +152,7 @@ class Subclassed(keras.Model):
     [
         ({"quantize": "int4"}, r"`quantize` must be one of .*float32.* Received: quantize='int4'"),
         ({"labels": ["cat"]}, r"`labels` must name the model's 3 classes. Received: 1 names"),
+        ({"normalization": ([0.5], [0.5])}, r"each of the model's 3 channels. Received: \(\[0.5\], \[0.5\]\)"),
     ],
 )
 def test_wrong_arguments(small, arguments, message):
@@ -278,3 +280,57 @@ def ruined(model):
     dense = model.get_layer("digit")
     dense.set_weights([-weight for weight in dense.get_weights()])
     return model
+
+
+def three_classes():
+    inputs = keras.Input((8, 8, 3), name="picture")
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(3, name="scores")(x), name="animals")
+
+
+def test_command_of_a_keras_file(tmp_path, capsys):
+    """The values come from Keras, on pixels that NumPy normalizes."""
+    source, out, labels = tmp_path / "model.keras", tmp_path / "model.tflite", tmp_path / "labels.txt"
+    model = three_classes()
+    model.save(source)
+    labels.write_text("cat\ndog\nécureuil\n", encoding="utf-8")
+    mean, std = np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6])
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype("float32")
+
+    given = ("--mean", "0.1,0.2,0.3", "--std", "0.4,0.5,0.6", "--labels", labels, "--author", "Ada")
+    assert command(source, "--out", out, *given) == 0
+    assert capsys.readouterr().out == f"{out}: {out.stat().st_size / 1e6:.2f} MB, float32\n"
+    assert_same_answers(out.read_bytes(), model, pixels, inputs=(pixels / 255 - mean) / std)
+    metadata = read_metadata(out)
+    assert (metadata.name, metadata.author) == ("animals", "Ada")
+    assert metadata.labels == ("cat", "dog", "écureuil")
+    assert metadata.mean == (0, 0, 0)  # it takes pixels
+
+    assert command(source, "--out", out, "--overwrite") == 0
+    assert f"It takes what {source} takes" in capsys.readouterr().out
+    assert_same_answers(out.read_bytes(), model, pixels)
+    assert read_metadata(out).mean is None
+
+
+def test_command_refuses_files(run, tmp_path, capsys):
+    source, out = tmp_path / "model.keras", tmp_path / "model.tflite"
+    three_classes().save(source)
+    note, words = tmp_path / "note.keras", tmp_path / "words.txt"
+    note.write_text("no model")
+    words.write_text("cat\ndog\n")
+
+    def refused(message, *arguments):
+        assert_refused(capsys, message, *arguments, "--out", out)
+
+    refused(f"{note} is damaged, or not a .keras file", note)
+    refused("`labels` must name the model's 3 classes. Received: 2 names", source, "--labels", words)
+    refused(f"cannot read {tmp_path / 'none'} as text", source, "--labels", tmp_path / "none")
+    refused(f"cannot read {source} as text", source, "--labels", source)
+    refused("--mean and --std go together", source, "--mean", "0,0,0")
+    refused("--mean must be three numbers", source, "--mean", "0.5", "--std", "1,1,1")
+    refused("--std must be finite and more than 0. Received: 0.0", source, "--mean", "0,0,0", "--std", "1,0,1")
+    refused("--quantize int8 needs training images", source, "--quantize", "int8")
+    refused("--evaluate goes with a run directory", source, "--evaluate")
+    refused("--model goes with a run directory", source, "--model", "best")
+    refused("--labels goes with a .keras file", run.path, "--labels", words)
+    assert not out.exists()
