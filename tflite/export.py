@@ -1,5 +1,6 @@
 """From a Keras model to the bytes of a .tflite file: folding, normalization, quantization, metadata."""
 
+import dataclasses
 import functools
 
 import keras
@@ -25,8 +26,9 @@ CALIBRATION_IMAGES = 500
 def convert(model, quantize="float32", calibration=None, labels=None, normalization=None):
     """Converts a network to a TFLite model that gives the same answers.
 
-    The network is folded first (`sb_keras.fold`). The result takes one image, needs no Flex operators, and
-    has the model's outputs in the model's order. In its signature, `serving_default`, input and outputs bear
+    The network is folded first (`sb_keras.fold`). The result takes one image, and more after the
+    interpreter's `resize_tensor_input`, unless it has dynamic convolutions or detects. It needs no Flex
+    operators, and has the model's outputs in the model's order. In its signature, `serving_default`, input and outputs bear
     the names of the model's: of layers or, of a dictionary, its keys; of a layer's two outputs `head` the
     second one is `head_1`.
     That of an `SSDLite` gives boxes, classes, scores and their number; see `tflite.detector`.
@@ -101,6 +103,9 @@ def build(model, quantize="float32", images=None, normalization=None, metadata=N
         raise ValueError(f"`labels` must name the model's {classes} classes. Received: {len(labels)} names")
     if integers:
         check_fixed_kernels(folded)
+    if metadata is not None and any(isinstance(layer, DynamicConv) for layer in inner_layers(folded)):
+        description = f"{metadata.description}; takes one image at a time".removeprefix("; ")
+        metadata = dataclasses.replace(metadata, description=description)
     # Folding may take away the layer that an output is named after.
     names = tensor_names(as_functional(model).output)
     input_range = None
@@ -112,7 +117,7 @@ def build(model, quantize="float32", images=None, normalization=None, metadata=N
         settings = {"input_range": input_range, "output_names": names, **(fine_tuning or {})}
         content = quantization_aware(folded, images, **settings)
     else:
-        content = converter(folded, names).convert()
+        content = converter(_of_any_batch(folded), names).convert()
         if quantize != "float32":
             content = quantize_file(content, quantize, images, input_range)
     edits = [
@@ -164,6 +169,24 @@ def normalizing(model, mean, std):
 
     network = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
     return keras.Model(network.input, keras.tree.map_structure(behind, network.output), name=model.name)
+
+
+def _of_any_batch(model):
+    """The same network, whose file works too after the interpreter's `resize_tensor_input` to more images.
+
+    Keras's Reshape and Flatten leave the size of the batch in the file, which is 1 there.
+    """
+
+    def call(operation, *args, **kwargs):
+        if isinstance(operation, keras.Model):
+            return _of_any_batch(operation)(*args, **kwargs)
+        if isinstance(operation, keras.layers.Reshape | keras.layers.Flatten):
+            size = operation.compute_output_shape(args[0].shape)[1:]
+            if None not in size and getattr(operation, "data_format", "channels_last") == "channels_last":
+                return keras.ops.reshape(args[0], (-1, *size))
+        return operation(*args, **kwargs)
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def converter(model, output_names):

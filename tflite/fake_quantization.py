@@ -70,6 +70,8 @@ def emulate_integers(model, batches, input_range=None):
     quantizers[first.name] = RangeQuantizer(*input_range or ranges[first.name], moves=False)
 
     def wrap(layer):
+        if type(layer) is _layers.Reshape:
+            return _Reshape.from_config(layer.get_config())
         kernel, quantizer = _KERNELS.get(type(layer)), quantizers.get(layer.name)
         if kernel is None and quantizer is None:
             return layer
@@ -103,6 +105,13 @@ def to_integers(model, input_name, output_names):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     return without_idle_clamps(converter.convert())
+
+
+class _Reshape(_layers.Reshape):
+    """One that does not leave the size of the batch, which is 1 there, in the file."""
+
+    def call(self, inputs):
+        return tf.reshape(inputs, (-1, *self.compute_output_shape(inputs.shape)[1:]))
 
 
 class Rounding(tfmot.quantization.keras.QuantizeConfig):

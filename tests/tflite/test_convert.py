@@ -11,7 +11,7 @@ from recipes.data import to_pixels
 from recipes.recipe import Recipe
 from recipes.run_directory import RunDirectory
 from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2
-from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
+from sb_keras.layers import ChannelShuffle, DynamicConv2D, DynamicDepthwiseConv2D
 from tflite.convert import convert, main
 from tflite.delegation import find_delegation
 from tflite.metadata import read_metadata
@@ -136,6 +136,43 @@ def test_converting_leaves_the_model_as_it_was(small):
     convert(small)
     for a, b in zip(small.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def run_six(content, images):
+    """The output for six images at once."""
+    interpreter = Interpreter(model_content=content)
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(source["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], images)
+    interpreter.invoke()
+    return interpreter.get_tensor(target["index"])
+
+
+@pytest.mark.parametrize("quantize", ["float32", "qat-int8"])
+def test_shuffled_channels_of_six_images_at_once(quantize, ten_images):
+    """The channels' order comes from NumPy; a Flatten behind it, and a model within the model."""
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(6, 3, strides=16, padding="same", name="conv")(inputs)
+    x = keras.Sequential([keras.Input((2, 2, 6)), ChannelShuffle(3)])(x)
+    model = keras.Model(inputs, keras.layers.Flatten()(x))
+    content = convert(model, quantize, ten_images)
+    x, expected = ten_images[:6], None
+    if quantize == "float32":
+        convolved = np.array(keras.ops.conv(x, model.get_layer("conv").kernel, 16, "same"))
+        expected = convolved.reshape(6, 2, 2, 3, 2).swapaxes(-1, -2).reshape(6, -1)
+        np.testing.assert_allclose(run_six(content, x), expected, rtol=0, atol=SHALLOW * np.abs(expected).max())
+    else:
+        integers = np.clip(np.round(20 * x), -128, 127).astype("int8")
+        np.testing.assert_array_equal(run_six(content, integers), run_tflite(content, integers))
+
+
+def test_dynamic_convolutions_say_that_they_take_one_image(two_blocks, ten_images, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(convert(two_blocks(Attention("dyconv")), labels="abcde"))
+    assert read_metadata(path).description == "takes one image at a time"
+    with pytest.raises(RuntimeError, match="failed to prepare"):
+        run_six(path.read_bytes(), ten_images[:6])
 
 
 def two_inputs():
