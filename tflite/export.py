@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import sb_keras
 from recipes.data import to_pixels
+from recipes.errors import UserError
 from recipes.tasks import TASKS
 from sb_keras.graph import as_functional, inner_layers, operation_of, tensor_names
 from sb_keras.layers import DynamicConv
@@ -69,7 +70,10 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
         if normalization is not None:
             images = to_pixels(images, *normalization)
     metadata = None if labels is None else Metadata(name=model.name, labels=tuple(labels))
-    return build(model, quantize, images, normalization, metadata)
+    try:
+        return build(model, quantize, images, normalization, metadata)
+    except UserError as error:
+        raise ValueError(str(error)) from error
 
 
 def build(model, quantize="float32", images=None, normalization=None, metadata=None, fine_tuning=None):
@@ -89,6 +93,7 @@ def build(model, quantize="float32", images=None, normalization=None, metadata=N
 
     Raises:
         ValueError: As `convert`.
+        UserError: If the network cannot be fine-tuned so, or a label is not one line of text.
     """
     channels = image_shape(model)[-1]
     if normalization is not None and any(len(values) != channels for values in normalization):
