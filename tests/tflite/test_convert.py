@@ -198,6 +198,20 @@ def test_wrong_arguments(small, arguments, message):
 
 
 @pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (keras.layers.Activation("gelu", name="odd"), "'odd' cannot be rounded in training"),
+        (keras.layers.Activation("hard_swish", name="odd"), "Cannot rebuild layer 'odd'"),
+    ],
+)
+def test_layers_that_cannot_be_fine_tuned(layer, message):
+    """The kind of error that the docstring promises."""
+    inputs = keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match=message):
+        convert(keras.Model(inputs, layer(inputs)), "qat-int8", np.zeros((1, 8, 8, 3), "float32"))
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: CifarMobileNetV2((None, 32, 3), 0.1), r"one input of known size. .*\(None, None, 32, 3\)"),
