@@ -55,7 +55,7 @@ $(VENV)/.installed-tflite: $(BIN)/python setup.py constraints.txt
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed-tflite
-	$(PIP_INSTALL) -e '.[compression,test,$(BACKENDS)]'
+	$(PIP_INSTALL) -e '.[compression,test,export-test,$(BACKENDS)]'
 	@touch $@
 
 $(VENV)/.installed-check: $(VENV)/.installed-tflite

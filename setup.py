@@ -44,6 +44,7 @@ setup(
         "tflite": TFLITE,
         "compression": COMPRESSION,
         "test": ["pytest>=9", "pytest-xdist", "hypothesis>=6.150", "mediapipe>=1.2", "playwright>=1.65"],
+        "export-test": ["onnxruntime>=1.32", "openvino>=2026.4", "tf2onnx>=1.17"],
         "jax": ["jax>=0.10"],
         "torch": ["torch>=2.13"],
         "check": ["ruff", "pyright[nodejs]", "pre-commit", "pre-commit-hooks"],

@@ -1,9 +1,13 @@
 """Converts a trained network to a TFLite file, with attention and normalization folded.
 
     python -m tflite.convert DIR --out FILE.tflite [--quantize int8] [--evaluate] [--overwrite]
+    python -m tflite.convert MODEL.keras --out FILE.tflite [--mean R,G,B --std R,G,B] [--labels FILE.txt]
 
 The file takes the pixels of an RGB image, from 0 to 255, and normalizes them itself. `--evaluate` compares
 it with the Keras model on the test images, and writes nothing if too much accuracy was lost.
+
+Of a `.keras` file nothing is known but the network: `--mean`, `--std` and `--labels` say what a run directory
+would have told. Without the first two the .tflite file takes what the network takes.
 """
 
 import pathlib
@@ -15,11 +19,13 @@ from recipes.data import load
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
 from recipes.files import check_tflite, write_bytes
-from recipes.run_directory import RunDirectory
+from recipes.run_directory import RunDirectory, load_model
 from recipes.tasks import task_of
 from sb_keras.table import format_table
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "qat-int8")
+_OF_FILE = ("mean", "std", "labels")  # options that go with a .keras file only
+_OF_RUN = ("evaluate", "model", "calibration_images")  # with a run directory only
 
 
 def __getattr__(name):
@@ -33,10 +39,12 @@ def __getattr__(name):
 
 def main(argv=None):
     parser = Parser("tflite.convert", __doc__)
-    parser.add_run_dir()
+    parser.add_argument(
+        "source", metavar="DIR", help="a run directory that recipes.train wrote, or a .keras file"
+    )
     parser.add_argument("--out", metavar="FILE.tflite", required=True)
     parser.add_argument("--quantize", choices=QUANTIZATIONS, default="float32", help="default: %(default)s")
-    parser.add_model()
+    parser.add_argument("--model", choices=("final", "best"), help="the run's model (final)")
     parser.add_argument(
         "--calibration-images",
         type=int,
@@ -54,16 +62,41 @@ def main(argv=None):
         help="with --evaluate: write nothing if accuracy or mean average precision falls more (default: 1; "
         "of a detector in integers 3)",
     )
+    parser.add_argument(
+        "--mean", metavar="R,G,B", help="of pixels in [0, 1] that MODEL.keras was trained with"
+    )
+    parser.add_argument("--std", metavar="R,G,B", help="their standard deviation, likewise")
+    parser.add_argument(
+        "--labels", metavar="FILE.txt", help="names of the classes of MODEL.keras, one a line"
+    )
     parser.add_argument("--author", default="", help="goes into the file's metadata, like --license")
     parser.add_argument("--license", default="")
     parser.add_overwrite("FILE.tflite")
     args = parser.parse_args(argv)
 
-    out = pathlib.Path(args.out)
+    out, source = pathlib.Path(args.out), pathlib.Path(args.source)
     _check_arguments(args, out)
-    run = RunDirectory.existing(args.run_dir)
+    content = _of_file(source, args) if source.is_file() else _of_run(source, args)
+    if content is None:
+        print(f"{out} was not written", file=sys.stderr)
+        return 1
+    write_bytes(content, out)
+    print(f"{out}: {len(content) / 1e6:.2f} MB, {args.quantize}")
+    if source.is_file() and not args.mean:
+        print(f"It takes what {source} takes; --mean and --std make it take pixels from 0 to 255.")
+    return 0
+
+
+def _of_run(source, args):
+    """The bytes of the file of a run's network; None if it loses too much."""
+    for option in _OF_FILE:
+        if getattr(args, option) is not None:
+            raise UserError(
+                f"--{option} goes with a .keras file, and a run directory knows it. Received: {source}"
+            )
+    run, which = RunDirectory.existing(source), args.model or "final"
     recipe, integers = run.recipe, "int8" in args.quantize
-    run.model_file(args.model)
+    run.model_file(which)
     if integers or args.evaluate:
         check(recipe.data)
     start_keras(only="tensorflow")
@@ -76,7 +109,7 @@ def main(argv=None):
         sampled_pixels,
     )
 
-    model = run.load_model(args.model)
+    model = run.load_model(which)
     dataset: Any = load(recipe.data) if integers or args.evaluate else None
     if dataset:
         task_of(recipe).check_classes(dataset, model, run.classes)
@@ -93,12 +126,54 @@ def main(argv=None):
             content = build(model, args.quantize, pixels, metadata=metadata, **pixel_input(recipe.data))
     except ValueError as error:
         raise UserError(str(error)) from error
-    if args.evaluate and not _passes(model, content, dataset.test, recipe, args):
-        print(f"{out} was not written", file=sys.stderr)
-        return 1
-    write_bytes(content, out)
-    print(f"{out}: {len(content) / 1e6:.2f} MB, {args.quantize}")
-    return 0
+    return None if args.evaluate and not _passes(model, content, dataset.test, recipe, args) else content
+
+
+def _of_file(source, args):
+    """The bytes of the file of a network that nothing but its `.keras` file tells about."""
+    for option in _OF_RUN:
+        if getattr(args, option):
+            name = option.replace("_", "-")
+            raise UserError(f"--{name} goes with a run directory. Received: {source}, a file")
+    if "int8" in args.quantize:
+        raise UserError(
+            f"--quantize {args.quantize} needs training images, which a run directory names. "
+            f"Received: {source}, a file; in Python `tflite.convert.convert` takes them as `calibration`"
+        )
+    if (args.mean is None) != (args.std is None):
+        raise UserError("--mean and --std go together")
+    normalization = args.mean and (_channels("--mean", args.mean), _channels("--std", args.std, above=0))
+    labels = args.labels and _lines(args.labels)
+    start_keras(only="tensorflow")
+    from tflite.export import build
+    from tflite.metadata import Metadata
+
+    model = load_model(source)
+    pixels = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3} if normalization else {}
+    named = {"name": model.name, "author": args.author, "license": args.license, "labels": labels}
+    try:
+        return build(model, args.quantize, None, normalization, Metadata(**named, **pixels))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _channels(option, text, above=None):
+    try:
+        values = tuple(map(float, text.split(",")))
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise UserError(f"{option} must be three numbers, one a channel: 0.5,0.5,0.5. Received: {text!r}")
+    for value in values:
+        check_in_range(option, value, above=above)
+    return values
+
+
+def _lines(path):
+    try:
+        return tuple(pathlib.Path(path).read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path} as text: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _passes(model, content, test, recipe, args):

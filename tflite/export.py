@@ -1,5 +1,6 @@
 """From a Keras model to the bytes of a .tflite file: folding, normalization, quantization, metadata."""
 
+import dataclasses
 import functools
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 import sb_keras
 from recipes.data import middle, to_pixels
+from recipes.errors import UserError
 from recipes.tasks import TASKS
 from sb_keras.graph import as_functional, inner_layers, operation_of, tensor_names
 from sb_keras.layers import DynamicConv
@@ -27,8 +29,9 @@ PLAIN_PIXELS = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
 def convert(model, quantize="float32", calibration=None, labels=None, normalization=None):
     """Converts a network to a TFLite model that gives the same answers.
 
-    The network is folded first (`sb_keras.fold`). The result takes one image, needs no Flex operators, and
-    has the model's outputs in the model's order. In its signature, `serving_default`, input and outputs bear
+    The network is folded first (`sb_keras.fold`). The result takes one image, and more after the
+    interpreter's `resize_tensor_input`, unless it has dynamic convolutions or detects. It needs no Flex
+    operators, and has the model's outputs in the model's order. In its signature, `serving_default`, input and outputs bear
     the names of the model's: of layers or, of a dictionary, its keys; of a layer's two outputs `head` the
     second one is `head_1`.
     That of an `SSDLite` gives boxes, classes, scores and their number; see `tflite.detector`.
@@ -73,7 +76,10 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
     if labels is not None or normalization is not None:
         plain = PLAIN_PIXELS if normalization is not None else {}
         metadata = Metadata(name=model.name, labels=None if labels is None else tuple(labels), **plain)
-    return build(model, quantize, images, normalization, metadata)
+    try:
+        return build(model, quantize, images, normalization, metadata)
+    except UserError as error:
+        raise ValueError(str(error)) from error
 
 
 def build(
@@ -103,8 +109,15 @@ def build(
 
     Raises:
         ValueError: As `convert`.
+        UserError: If the network cannot be fine-tuned so, or a label is not one line of text.
     """
-    is_part = whole_size not in (None, *image_shape(model)[:2])
+    *sides, channels = image_shape(model)
+    is_part = whole_size not in (None, *sides)
+    if normalization is not None and any(len(values) != channels for values in normalization):
+        raise ValueError(
+            f"`normalization` must be a mean and a standard deviation for each of the model's {channels} "
+            f"channels. Received: {normalization}"
+        )
     folded, detector, integers = sb_keras.fold(model), is_detector(model), quantize in CALIBRATED
     labels = None if metadata is None else metadata.labels
     classes = TASKS["detection"].classes_of(model) if detector else model.outputs[0].shape[-1]
@@ -112,6 +125,9 @@ def build(
         raise ValueError(f"`labels` must name the model's {classes} classes. Received: {len(labels)} names")
     if integers:
         check_fixed_kernels(folded)
+    if metadata is not None and any(isinstance(layer, DynamicConv) for layer in inner_layers(folded)):
+        description = f"{metadata.description}; takes one image at a time".removeprefix("; ")
+        metadata = dataclasses.replace(metadata, description=description)
     # Folding may take away the layer that an output is named after.
     names = tensor_names(as_functional(model).output)
     input_range = None
@@ -123,7 +139,7 @@ def build(
         settings = {"input_range": input_range, "output_names": names, **(fine_tuning or {})}
         content = quantization_aware(folded, images, **settings)
     else:
-        content = converter(folded, names).convert()
+        content = converter(_of_any_batch(folded), names).convert()
         if quantize != "float32":
             content = quantize_file(content, quantize, images, input_range)
     edits = [
@@ -185,6 +201,24 @@ def normalizing(model, mean, std):
 
     network = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
     return keras.Model(network.input, keras.tree.map_structure(behind, network.output), name=model.name)
+
+
+def _of_any_batch(model):
+    """The same network, whose file works too after the interpreter's `resize_tensor_input` to more images.
+
+    Keras's Reshape and Flatten leave the size of the batch in the file, which is 1 there.
+    """
+
+    def call(operation, *args, **kwargs):
+        if isinstance(operation, keras.Model):
+            return _of_any_batch(operation)(*args, **kwargs)
+        if isinstance(operation, keras.layers.Reshape | keras.layers.Flatten):
+            size = operation.compute_output_shape(args[0].shape)[1:]
+            if None not in size and getattr(operation, "data_format", "channels_last") == "channels_last":
+                return keras.ops.reshape(args[0], (-1, *size))
+        return operation(*args, **kwargs)
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def converter(model, output_names):

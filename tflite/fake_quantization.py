@@ -40,6 +40,7 @@ _MOVING = (
     _layers.MaxPooling2D,
     _layers.Permute,
     _layers.Reshape,
+    _layers.UpSampling2D,
     _layers.ZeroPadding2D,
 )
 # Keras layers that end in an activation, which here becomes a layer of its own.
@@ -70,6 +71,8 @@ def emulate_integers(model, batches, input_range=None):
     quantizers[first.name] = RangeQuantizer(*input_range or ranges[first.name], moves=False)
 
     def wrap(layer):
+        if type(layer) is _layers.Reshape:
+            return _Reshape.from_config(layer.get_config())
         kernel, quantizer = _KERNELS.get(type(layer)), quantizers.get(layer.name)
         if kernel is None and quantizer is None:
             return layer
@@ -103,6 +106,13 @@ def to_integers(model, input_name, output_names):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     return without_idle_clamps(converter.convert())
+
+
+class _Reshape(_layers.Reshape):
+    """One that does not leave the size of the batch, which is 1 there, in the file."""
+
+    def call(self, inputs):
+        return tf.reshape(inputs, (-1, *self.compute_output_shape(inputs.shape)[1:]))
 
 
 class Rounding(tfmot.quantization.keras.QuantizeConfig):
@@ -193,16 +203,23 @@ class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer)
 
 
 def _with_activation_layers(model):
-    """The same Keras model with activations as layers of their own, and one that does nothing at first."""
+    """The same Keras model with activations as layers of their own, and one that does nothing at first.
+
+    Swish becomes x · σ(x), two layers, as in TFLite.
+    """
     copies = {}
 
     def call(layer, *args, **kwargs):
-        if not isinstance(layer, _ACTIVATING) or layer.activation is keras.activations.linear:
+        function = getattr(layer, "activation", keras.activations.linear)
+        if isinstance(layer, keras.layers.Activation) and function is keras.activations.silu:
+            if layer not in copies:
+                copies[layer] = _activation(function, layer.name)
+            return copies[layer](*args)
+        if not isinstance(layer, _ACTIVATING) or function is keras.activations.linear:
             return layer(*args, **kwargs)
         if layer not in copies:
             linear = type(layer).from_config({**layer.get_config(), "activation": "linear"})
-            name = f"{layer.name}_{layer.activation.__name__}"
-            copies[layer] = linear, keras.layers.Activation(layer.activation, name=name)
+            copies[layer] = linear, _activation(function, f"{layer.name}_{function.__name__}")
         linear, activation = copies[layer]
         outputs = activation(linear(*args, **kwargs))
         linear.set_weights(layer.get_weights())
@@ -213,6 +230,14 @@ def _with_activation_layers(model):
     inputs = keras.Input(source.shape[1:], name=source.name)
     rounded = keras.layers.Activation("linear", name=f"{source.name}_rounded")(inputs)
     return keras.Model(inputs, separated(rounded), name=model.name)
+
+
+def _activation(function, name):
+    if function is not keras.activations.silu:
+        return keras.layers.Activation(function, name=name)
+    sigmoid = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")
+    product = keras.layers.Multiply(name=name)
+    return lambda x: product([x, sigmoid(x)])
 
 
 def _check(layer):

@@ -17,6 +17,8 @@ class DynamicConv2D(DynamicConv):
     With a softmax this is DyConv (Chen et al., 2020); with `gate="sigmoid"` it is CondConv (Yang et al.,
     2019), and the temperature is not used. The convolution is one batched matrix product over
     patches, so that its cost does not grow with the number of kernels; a 1×1 kernel needs no patches.
+    SavedModel, ONNX, OpenVINO and LiteRT files of Keras's `model.export` take any batch, that of
+    `tflite.convert` one image.
 
     Args:
         filters: Number of output channels.

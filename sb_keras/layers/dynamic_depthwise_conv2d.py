@@ -14,7 +14,11 @@ class DynamicDepthwiseConv2D(DynamicConv):
     y_c = (Σₖ πₖ(x) W_kc) * x_c + b_c,  π(x) = softmax(F(x) / temperature)
 
     The batch is moved into the channels, (1, height, width, batch · channels): examples with different
-    kernels are then one ordinary depthwise convolution.
+    kernels are then one ordinary depthwise convolution, which tells most in training. No exported file can
+    have the number of its channels depend on the batch. Where the batch is unknown and nothing is trained,
+    as in Keras's `model.export` and in `predict`, the layer is Σₖ πₖ(x) (W_kc * x_c) + b_c instead, as many
+    ordinary convolutions as there are kernels: SavedModel, ONNX, OpenVINO and LiteRT files of a network,
+    folded or not, take any batch. `tflite.convert` knows that the batch is one, and its file takes one image.
 
     Args:
         kernel_size: An integer or a pair.
@@ -109,7 +113,10 @@ class DynamicDepthwiseConv2D(DynamicConv):
 
     def call(self, inputs, training=None):
         inputs, average = with_average(inputs)
-        kernels = self.mix(self.routing(average, training=training))
+        coefficients = self.routing(average, training=training)
+        if inputs.shape[0] is None and not training:
+            return self._activate(self._sum_of_convolutions(inputs, coefficients))
+        kernels = self.mix(coefficients)
         _, height, width, channels = ops.shape(inputs)
         merged = ops.reshape(ops.transpose(inputs, (1, 2, 0, 3)), (1, height, width, -1))
         kernels = ops.reshape(ops.transpose(kernels, (1, 2, 0, 3)), (*self.kernel_size, -1, 1))
@@ -118,6 +125,22 @@ class DynamicDepthwiseConv2D(DynamicConv):
         size = (self._output_size(height, 0), self._output_size(width, 1))
         outputs = ops.reshape(outputs, (*size, -1, channels))
         return self._activate(ops.transpose(outputs, (2, 0, 1, 3)))
+
+    def _sum_of_convolutions(self, inputs, coefficients):
+        """Σ πₖ (Wₖ * x): no kernel depends on the example."""
+        outputs = [
+            ops.depthwise_conv(
+                inputs,
+                ops.expand_dims(self.kernel[expert], axis=-1),
+                self.strides,
+                self.padding,
+                data_format="channels_last",
+                dilation_rate=self.dilation_rate,
+            )
+            * ops.reshape(coefficients[:, expert], (-1, 1, 1, 1))
+            for expert in range(self.experts)
+        ]
+        return sum(outputs[1:], outputs[0])
 
     def _dilated(self, kernels):
         """With zeros between its values: TensorFlow cannot dilate where it does not know the channels."""

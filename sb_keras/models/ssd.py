@@ -1,5 +1,7 @@
 """SSDLite: a MobileNetV2 with the heads of a single-shot detector."""
 
+import itertools
+
 import keras
 
 from sb_keras.arguments import check_positive_integer
@@ -18,6 +20,7 @@ EXTRAS = (
     Stage(expand_ratio=0.25, filters=64, repeats=1, strides=2),
 )
 FIRST_EXTRA = 18  # the backbone has 17 blocks
+_LAST = "head_relu"  # of the backbone
 
 
 def SSDLite(
@@ -94,7 +97,7 @@ def _heads(maps, values, name):
 
 def backbone_of(detector):
     """The layers of an `SSDLite` that are its MobileNetV2, from the input to the head."""
-    return keras.Model(detector.input, detector.get_layer("head_relu").output).layers
+    return keras.Model(detector.input, detector.get_layer(_LAST).output).layers
 
 
 def load_backbone(detector, classifier):
@@ -102,11 +105,11 @@ def load_backbone(detector, classifier):
 
     Args:
         detector: An `SSDLite`.
-        classifier: A `MobileNetV2` of the same width and attention.
+        classifier: A `MobileNetV2` of the same width, attention and padding.
 
     Raises:
-        ValueError: If a layer of the detector's backbone is not in the classifier, or has other weights
-            there. Nothing is changed then.
+        ValueError: If a layer of one backbone is not in the other, or in another place, or has other weights,
+            another gate or padding there. Nothing is changed then.
 
     Example:
 
@@ -115,18 +118,28 @@ def load_backbone(detector, classifier):
     sb_keras.models.load_backbone(sb_keras.SSDLite(0.35, "sb"), classifier)
     ```
     """
-    theirs = {layer.name: layer for layer in classifier.layers}
-    backbone = backbone_of(detector)
-    for layer in backbone:
-        expected = [tuple(weight.shape) for weight in layer.weights]
-        source = theirs.get(layer.name)
-        received = [tuple(weight.shape) for weight in source.weights] if source is not None else None
-        if expected and expected != received:
-            received = "no such layer" if received is None else f"weights of shapes {received}"
+    ours = _weighted(backbone_of(detector))
+    is_ours = any(layer.name == _LAST for layer in classifier.layers)
+    theirs = _weighted(backbone_of(classifier)) if is_ours else []
+    for expected, received in itertools.zip_longest(ours, theirs):
+        expected, received = (each and _description(each) for each in (expected, received))
+        if expected != received:
             raise ValueError(
-                f"The classifier is not this detector's backbone: layer '{layer.name}' has weights of "
-                f"shapes {expected}. Received: {received}"
+                "The classifier is not this detector's backbone, of the same width and attention. "
+                f"Expected: {expected or 'no more layers'}. Received: {received or 'no such layer'}"
             )
-    for layer in backbone:
-        if layer.weights:
-            layer.set_weights(theirs[layer.name].get_weights())
+    for layer, source in zip(ours, theirs, strict=True):
+        layer.set_weights(source.get_weights())
+
+
+def _weighted(layers):
+    return [layer for layer in layers if layer.weights]
+
+
+def _description(layer):
+    """What must be the same for the same weights to compute the same."""
+    shapes = ", ".join(str(tuple(weight.shape)) for weight in layer.weights)
+    options = {key: getattr(layer, key) for key in ("gate", "padding") if hasattr(layer, key)}
+    return " ".join(
+        [f"layer '{layer.name}' of {shapes}", *(f"{key}={value}" for key, value in options.items())]
+    )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import sb_keras
+from sb_keras import Attention
 from sb_keras.detection import ssdlite_anchors
 from sb_keras.models import load_backbone
 
@@ -117,14 +118,36 @@ def test_weights_of_a_classifier(detector):
             np.testing.assert_array_equal(weight, before[weight.path])
 
 
-@pytest.mark.parametrize(("width", "kind"), [(0.5, "sb"), (0.35, "static"), (0.35, "se")])
-def test_weights_of_another_classifier(width, kind, detector):
+# The last three have the same weights as the detector's backbone, or more.
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"width_multiplier": 0.5},
+        {"attention": "static"},
+        {"attention": "se"},
+        {"attention": Attention("sb", gate="sigmoid")},
+        {"attention": Attention("sb", placement="norm")},
+        {"padding": "torch"},
+    ],
+    ids=str,
+)
+def test_weights_of_another_classifier(settings, detector):
     before = [np.array(weight) for weight in detector.weights]
-    classifier = sb_keras.MobileNetV2((96, 96, 3), width, kind, classes=7)
-    with pytest.raises(ValueError, match=r"^The classifier is not this detector's backbone: layer '.+' has"):
+    arguments = {"width_multiplier": 0.35, "attention": "sb", "classes": 7, **settings}
+    classifier = sb_keras.MobileNetV2((96, 96, 3), **arguments)
+    with pytest.raises(ValueError, match=r"^The classifier is not this detector's backbone, .*layer '.+' of"):
         load_backbone(detector, classifier)
     for weight, expected in zip(detector.weights, before, strict=True):
         np.testing.assert_array_equal(weight, expected)
+
+
+def test_more_than_the_detector_takes():
+    """A static detector would find all that it has in a classifier with attention."""
+    detector, classifier = sb_keras.SSDLite(0.35), sb_keras.MobileNetV2((96, 96, 3), 0.35, "sb", classes=7)
+    with pytest.raises(ValueError, match=r"^The classifier is not this detector's backbone, .*_sb' of"):
+        load_backbone(detector, classifier)
+    with pytest.raises(ValueError, match=r"Received: no such layer$"):
+        load_backbone(detector, keras.Sequential([keras.Input((96, 96, 3)), keras.layers.Flatten()]))
 
 
 @pytest.mark.parametrize("classes", [0, -1, 2.5])

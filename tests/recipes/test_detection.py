@@ -127,6 +127,10 @@ def test_backbone(tmp_path):
         TASKS["detection"].compiled_model(RECIPES[NAME].override([f"model.backbone={run.path}"]), classes=3)
     with pytest.raises(UserError, match="is not a run directory"):
         TASKS["detection"].compiled_model(recipe.override(["model.backbone=nowhere"]), classes=3)
+    run.save_model(sb_keras.MobileNetV2((96, 96, 3), 0.35, "sb", classes=10), run.final_file)
+    with pytest.raises(UserError, match=r"model\.backbone=.*is not this detector's backbone") as caught:
+        TASKS["detection"].compiled_model(recipe.override([f"model.backbone={run.path}"]), classes=3)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_goes_with_what():

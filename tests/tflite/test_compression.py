@@ -254,6 +254,51 @@ def test_the_older_fold_with_tanh(rng, images):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=0.05 * spread)
 
 
+@pytest.mark.parametrize("compress", [prune, cluster, quantization_aware])
+def test_a_keras_network_with_attention_added(compress, images, randomize, rng):
+    """`attach` to stock layers, then λ and branches as training would leave them; Keras's own answers."""
+    layers = keras.layers
+    x = inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="stem")(x)
+    x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    x = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="spatial")(x)
+    x = layers.BatchNormalization()(layers.Conv2D(8, 1, name="narrow")(x))
+    x = layers.GlobalAveragePooling2D()(layers.ReLU(6.0)(x))
+    stock = keras.Model(inputs, layers.Dense(5, activation="softmax", name="classes")(x))
+    model = sb_keras.attach(stock, "sb")
+    assert sum(isinstance(layer, ShiftBalance) for layer in model.layers) == 2  # not on the stem
+    randomize(model, images)
+    expected = model.predict(images, verbose=0)
+    assert np.std(expected, axis=0).max() > 0.1  # what constant answers would miss
+    # A sparsity of 0 and more clusters than weights leave the weights as they are.
+    compressed = compress(
+        model, images, Compression(epochs=1, learning_rate=1e-12, sparsity=0.0, clusters=999)
+    )
+    if compress is quantization_aware:
+        # 2⁻⁹ in each weight and activation of some ten operators, which add up at random.
+        np.testing.assert_allclose(predict(opened(compressed), images), expected, rtol=0, atol=0.05)
+    else:
+        np.testing.assert_allclose(compressed.predict(images, verbose=0), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_swish_and_upsampling(interpolation, images):
+    """The layers of other networks than ours; Keras's answers are the expected ones."""
+    x = inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="swish")(x)
+    x = keras.layers.UpSampling2D(2, interpolation=interpolation)(keras.layers.Conv2D(8, 1)(x))
+    x = keras.layers.Activation("silu")(x)
+    outputs = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, outputs)
+    interpreter = opened(quantization_aware(model, images, FROZEN))
+    expected = model.predict(images, verbose=0)
+    actual = predict(interpreter, images)
+    # As above, 2⁻⁹ in each of some ten operators.
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=0.05 * np.ptp(expected))
+    types = {tensor["dtype"] for tensor in interpreter.get_tensor_details() if tensor["name"]}
+    assert np.float32 not in types
+
+
 def test_outputs_that_are_no_probabilities(images):
     inputs = keras.Input((16, 16, 3), name="picture")
     x = keras.layers.Conv2D(4, 3)(inputs)
@@ -305,6 +350,7 @@ def test_networks_that_cannot_be_compressed(compress, make, message):
     [
         (keras.layers.LayerNormalization(name="odd"), "'odd' cannot be rounded .*LayerNormalization"),
         (keras.layers.Conv2D(2, 1, activation="gelu", name="odd"), "'odd_gelu' .*Activation 'gelu'"),
+        (keras.layers.Activation("hard_swish", name="odd"), "'odd' .*Unknown activation function"),
     ],
 )
 def test_layers_that_cannot_be_rounded(layer, message):

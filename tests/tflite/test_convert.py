@@ -11,7 +11,7 @@ from recipes.data import to_pixels
 from recipes.recipe import Recipe
 from recipes.run_directory import RunDirectory
 from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2
-from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D
+from sb_keras.layers import ChannelShuffle, DynamicConv2D, DynamicDepthwiseConv2D
 from tflite.convert import convert, main
 from tflite.delegation import find_delegation
 from tflite.metadata import read_metadata
@@ -44,8 +44,9 @@ def run_tflite(content, images):
     return np.concatenate([next(iter(output.values())) for output in outputs])
 
 
-def assert_same_answers(content, model, images, tolerance=SHALLOW):
-    expected = model.predict(images, verbose=0)
+def assert_same_answers(content, model, images, tolerance=SHALLOW, inputs=None):
+    """`inputs`: what the model takes where that is something else than what the file takes."""
+    expected = model.predict(images if inputs is None else inputs, verbose=0)
     actual = run_tflite(content, images)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
@@ -149,6 +150,45 @@ def test_converting_leaves_the_model_as_it_was(small):
         np.testing.assert_array_equal(a, b)
 
 
+def run_six(content, images):
+    """The output for six images at once."""
+    interpreter = Interpreter(model_content=content)
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(source["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], images)
+    interpreter.invoke()
+    return interpreter.get_tensor(target["index"])
+
+
+@pytest.mark.parametrize("quantize", ["float32", "qat-int8"])
+def test_shuffled_channels_of_six_images_at_once(quantize, ten_images):
+    """The channels' order comes from NumPy; a Flatten behind it, and a model within the model."""
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(6, 3, strides=16, padding="same", name="conv")(inputs)
+    x = keras.Sequential([keras.Input((2, 2, 6)), ChannelShuffle(3)])(x)
+    model = keras.Model(inputs, keras.layers.Flatten()(x))
+    content = convert(model, quantize, ten_images)
+    x, expected = ten_images[:6], None
+    if quantize == "float32":
+        convolved = np.array(keras.ops.conv(x, model.get_layer("conv").kernel, 16, "same"))
+        expected = convolved.reshape(6, 2, 2, 3, 2).swapaxes(-1, -2).reshape(6, -1)
+        np.testing.assert_allclose(
+            run_six(content, x), expected, rtol=0, atol=SHALLOW * np.abs(expected).max()
+        )
+    else:
+        integers = np.clip(np.round(20 * x), -128, 127).astype("int8")
+        np.testing.assert_array_equal(run_six(content, integers), run_tflite(content, integers))
+
+
+def test_dynamic_convolutions_say_that_they_take_one_image(two_blocks, ten_images, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(convert(two_blocks(Attention("dyconv")), labels="abcde"))
+    assert read_metadata(path).description == "takes one image at a time"
+    with pytest.raises(RuntimeError, match="failed to prepare"):
+        run_six(path.read_bytes(), ten_images[:6])
+
+
 def two_inputs():
     inputs = [keras.Input((8, 8, 3)) for _ in range(2)]
     return keras.Model(inputs, keras.layers.Add()(inputs))
@@ -163,11 +203,29 @@ class Subclassed(keras.Model):
     [
         ({"quantize": "int4"}, r"`quantize` must be one of .*float32.* Received: quantize='int4'"),
         ({"labels": ["cat"]}, r"`labels` must name the model's 3 classes. Received: 1 names"),
+        (
+            {"normalization": ([0.5], [0.5])},
+            r"each of the model's 3 channels. Received: \(\[0.5\], \[0.5\]\)",
+        ),
     ],
 )
 def test_wrong_arguments(small, arguments, message):
     with pytest.raises(ValueError, match=message):
         convert(small, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (keras.layers.Activation("gelu", name="odd"), "'odd' cannot be rounded in training"),
+        (keras.layers.Activation("hard_swish", name="odd"), "Cannot rebuild layer 'odd'"),
+    ],
+)
+def test_layers_that_cannot_be_fine_tuned(layer, message):
+    """The kind of error that the docstring promises."""
+    inputs = keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match=message):
+        convert(keras.Model(inputs, layer(inputs)), "qat-int8", np.zeros((1, 8, 8, 3), "float32"))
 
 
 @pytest.mark.parametrize(
@@ -290,3 +348,59 @@ def ruined(model):
     dense = model.get_layer("digit")
     dense.set_weights([-weight for weight in dense.get_weights()])
     return model
+
+
+def three_classes():
+    inputs = keras.Input((8, 8, 3), name="picture")
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(3, name="scores")(x), name="animals")
+
+
+def test_command_of_a_keras_file(tmp_path, capsys):
+    """The values come from Keras, on pixels that NumPy normalizes."""
+    source, out, labels = tmp_path / "model.keras", tmp_path / "model.tflite", tmp_path / "labels.txt"
+    model = three_classes()
+    model.save(source)
+    labels.write_text("cat\ndog\nécureuil\n", encoding="utf-8")
+    mean, std = np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6])
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype("float32")
+
+    given = ("--mean", "0.1,0.2,0.3", "--std", "0.4,0.5,0.6", "--labels", labels, "--author", "Ada")
+    assert command(source, "--out", out, *given) == 0
+    assert capsys.readouterr().out == f"{out}: {out.stat().st_size / 1e6:.2f} MB, float32\n"
+    assert_same_answers(out.read_bytes(), model, pixels, inputs=(pixels / 255 - mean) / std)
+    metadata = read_metadata(out)
+    assert (metadata.name, metadata.author) == ("animals", "Ada")
+    assert metadata.labels == ("cat", "dog", "écureuil")
+    assert metadata.mean == (0, 0, 0)  # it takes pixels
+
+    assert command(source, "--out", out, "--overwrite") == 0
+    assert f"It takes what {source} takes" in capsys.readouterr().out
+    assert_same_answers(out.read_bytes(), model, pixels)
+    assert read_metadata(out).mean is None
+
+
+def test_command_refuses_files(run, tmp_path, capsys):
+    source, out = tmp_path / "model.keras", tmp_path / "model.tflite"
+    three_classes().save(source)
+    note, words = tmp_path / "note.keras", tmp_path / "words.txt"
+    note.write_text("no model")
+    words.write_text("cat\ndog\n")
+
+    def refused(message, *arguments):
+        assert_refused(capsys, message, *arguments, "--out", out)
+
+    refused(f"{note} is damaged, or not a .keras file", note)
+    refused("`labels` must name the model's 3 classes. Received: 2 names", source, "--labels", words)
+    refused(f"cannot read {tmp_path / 'none'} as text", source, "--labels", tmp_path / "none")
+    refused(f"cannot read {source} as text", source, "--labels", source)
+    refused("--mean and --std go together", source, "--mean", "0,0,0")
+    refused("--mean must be three numbers", source, "--mean", "0.5", "--std", "1,1,1")
+    refused(
+        "--std must be finite and more than 0. Received: 0.0", source, "--mean", "0,0,0", "--std", "1,0,1"
+    )
+    refused("--quantize int8 needs training images", source, "--quantize", "int8")
+    refused("--evaluate goes with a run directory", source, "--evaluate")
+    refused("--model goes with a run directory", source, "--model", "best")
+    refused("--labels goes with a .keras file", run.path, "--labels", words)
+    assert not out.exists()

@@ -288,6 +288,7 @@ def test_page_says_what_is_wrong_and_keeps_what_it_has(page, files, tmp_path):
     contents = {
         "note": b"a note, no picture",
         "note.tflite": b"a note, no model",
+        "note.txt": b"The TFL3 stands where a .tflite file has it",
         "cut.tflite": (files / "float32.tflite").read_bytes()[:3000],
         "flex.tflite": flex.convert(),
         "vector.tflite": tf.lite.TFLiteConverter.from_keras_model(vector).convert(),
@@ -299,10 +300,10 @@ def test_page_says_what_is_wrong_and_keeps_what_it_has(page, files, tmp_path):
     before = answer(page)
 
     for target, name, message in (
-        ("#picture-file", "note", "note is not a picture that this browser can read."),
-        ("#model-file", "note", "note is not a picture that this browser can read."),
-        ("#model-file", "note.tflite", "This is not a .tflite file: TFL3 is missing at its fifth byte."),
-        ("#model-file", "cut.tflite", "This .tflite file is damaged."),
+        ("#picture-file", "note", "note is neither a .tflite file nor a picture that this browser can read."),
+        ("#model-file", "note.tflite", "note.tflite is neither a .tflite file nor a picture"),
+        ("#model-file", "note.txt", "note.txt: This begins as a .tflite file does, but is damaged or"),
+        ("#model-file", "cut.tflite", "cut.tflite: This begins as a .tflite file does, but is damaged"),
         ("#model-file", "vector.tflite", "Received: float32 (1, 4)."),
         ("#model-file", "flex.tflite", "(FlexMatrixInverse) failed to prepare."),
     ):
@@ -310,6 +311,7 @@ def test_page_says_what_is_wrong_and_keeps_what_it_has(page, files, tmp_path):
         idle(page)
 
         assert message in page.inner_text("#message")
+        assert page.inner_text("#message").endswith("Model and picture stay as they were.")
         assert page.inner_text("#model-name") == "digits-mobilenetv2-static"
         names, shares = answer(page)
         assert before[0] == names

@@ -79,12 +79,18 @@ async function openBundled(entry) {
 
 async function openFile(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
-  if (isTflite(bytes) || file.name.endsWith(".tflite")) {
-    await openModel(bytes, file.name);
+  if (isTflite(bytes)) {
+    await openModel(bytes, file.name).catch((error) => refuse(`${file.name}: `, error));
     if (picture && !camera) await openPicture(picture);
   } else {
-    await openPicture({ source: await decode(file, file.name), caption: file.name });
+    const source = await decode(file, file.name).catch((error) => refuse("", error));
+    await openPicture({ source, caption: file.name });
   }
+}
+
+function refuse(prefix, error) {
+  if (!(error instanceof UserError)) throw error;
+  throw new UserError(`${prefix}${error.message}${model ? " Model and picture stay as they were." : ""}`);
 }
 
 async function openPicture(opened) {

@@ -16,7 +16,7 @@ export async function decode(blob, name) {
     return await createImageBitmap(blob, { colorSpaceConversion: "none" });
   } catch (error) {
     if (error.name !== "InvalidStateError") throw error;
-    throw new UserError(`${name} is not a picture that this browser can read.`);
+    throw new UserError(`${name} is neither a .tflite file nor a picture that this browser can read.`);
   }
 }
 

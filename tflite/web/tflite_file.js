@@ -36,7 +36,7 @@ export async function readTflite(bytes) {
     };
   } catch (error) {
     if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
-    throw new UserError("This .tflite file is damaged.");
+    throw new UserError("This begins as a .tflite file does, but is damaged or something else.");
   }
 }
 
