@@ -63,6 +63,10 @@ class Split(abc.ABC):
         They have `data.whole_size` pixels in height and width; the file takes the middle itself.
         """
 
+    def name(self, number) -> str:
+        """What to call a picture, by its number: its file, where it has one of its own."""
+        return f"number {number}"
+
     def sample(self, count, seed) -> Any:
         """A split of at most `count` pictures, drawn by the seed."""
         return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))

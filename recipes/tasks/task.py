@@ -12,12 +12,12 @@ class Task(abc.ABC):
     Attributes:
         metric: Name of what is to become large: `evaluate` gives it beside the loss.
         log: The columns of log.csv, besides epoch, learning rate and seconds.
-        pictures: The pictures that `class_table` can draw, by the options of `recipes.evaluate`.
+        files: What `class_table` can write besides, by the options of `recipes.evaluate`.
     """
 
     metric: ClassVar[str]
     log: ClassVar[tuple[str, ...]]
-    pictures: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[str, ...]] = ("plot", "sheet")
 
     @abc.abstractmethod
     def compiled_model(self, recipe, classes) -> Any:
@@ -44,14 +44,14 @@ class Task(abc.ABC):
         """Loss and metric of a split's pictures: `{"loss": …, metric: …}`."""
 
     @abc.abstractmethod
-    def class_table(self, model, dataset, recipe, **pictures) -> tuple:
+    def class_table(self, model, dataset, recipe, **files) -> tuple:
         """How each class does on the test pictures.
 
         Args:
             model: The network.
             dataset: The pictures.
             recipe: The recipe.
-            **pictures: Paths of the PNG files to draw, by the names in `pictures`.
+            **files: Paths of the files to write, by their names in `files`.
 
         Returns:
             The head of a table, its rows, and a line that sums them up.
