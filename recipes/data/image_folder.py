@@ -32,6 +32,9 @@ class Files(IndexedSplit):
     def name(self, number):
         return class_folders.printable(self.paths[number])
 
+    def content(self, number):
+        return _content(self.paths[number])
+
     def tensors(self):
         return np.array([os.fsencode(path) for path in self.paths], object), self.labels
 

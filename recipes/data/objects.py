@@ -46,6 +46,16 @@ class Objects(IndexedSplit):
         """A class without a training object has an average precision of its own: none."""
         return False
 
+    def counts(self, classes):
+        """How many objects are of each class, without the difficult ones, which are not learned."""
+        return np.bincount(self.labels[(self.labels >= 0) & ~self.difficult], minlength=classes)
+
+    def name(self, number):
+        return self.names[number]
+
+    def content(self, number):
+        return self.images[number]
+
     def tensors(self):
         return self.images, self.boxes_yxyx, self.labels, self.difficult
 

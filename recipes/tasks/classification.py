@@ -12,6 +12,7 @@ class Classification(Task):
 
     metric = "accuracy"
     log = ("loss", "accuracy", "val_loss", "val_accuracy")
+    counted = "pictures"
     files = (*Task.files, "confusion")
 
     def compiled_model(self, recipe, classes):
@@ -39,6 +40,14 @@ class Classification(Task):
 
     def classes_of(self, model):
         return model.output_shape[-1]
+
+    def describe(self, dataset):
+        parts = ", ".join(f"{len(split)} {part}" for part, split in dataset.parts.items())
+        line = f"{len(dataset.classes)} classes, {parts} pictures"
+        counts = dataset.train.counts(len(dataset.classes))
+        if counts is None:
+            return line
+        return f"{line}; the largest class is {100 * counts.max() / counts.sum():.0f} %"
 
     def evaluate(self, model, split, recipe):
         batches = split.evaluation_batches(recipe.data, recipe.batch_size)

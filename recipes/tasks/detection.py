@@ -13,6 +13,7 @@ class Detection(Task):
     """Objects in boxes, judged by VOC2007's mean average precision."""
 
     metric = "mean_average_precision"
+    counted = "objects"
     log = ("loss", "classes_loss", "boxes_loss", "val_loss", "val_mean_average_precision")
 
     def compiled_model(self, recipe, classes):
@@ -50,6 +51,14 @@ class Detection(Task):
 
     def classes_of(self, model):
         return model.get_layer("classes").output.shape[-1] - 1  # without the background
+
+    def describe(self, dataset):
+        count = len(dataset.classes)
+        parts = (
+            f"{len(split)} {part} pictures with {split.counts(count).sum()} objects"
+            for part, split in dataset.parts.items()
+        )
+        return f"{count} classes, {', '.join(parts)}"
 
     def evaluate(self, model, split, recipe):
         losses, found = [], []

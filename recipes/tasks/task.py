@@ -12,11 +12,13 @@ class Task(abc.ABC):
     Attributes:
         metric: Name of what is to become large: `evaluate` gives it beside the loss.
         log: The columns of log.csv, besides epoch, learning rate and seconds.
+        counted: What is of a class: `"pictures"` or `"objects"`.
         files: What `class_table` can write besides, by the options of `recipes.evaluate`.
     """
 
     metric: ClassVar[str]
     log: ClassVar[tuple[str, ...]]
+    counted: ClassVar[str]
     files: ClassVar[tuple[str, ...]] = ("plot", "sheet")
 
     @abc.abstractmethod
@@ -38,6 +40,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def classes_of(self, model) -> int:
         """How many classes a network tells apart."""
+
+    @abc.abstractmethod
+    def describe(self, dataset) -> str:
+        """Says in a line how much there is to learn from, and of how many classes."""
 
     @abc.abstractmethod
     def evaluate(self, model, split, recipe) -> dict[str, float]:
