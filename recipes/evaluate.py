@@ -1,6 +1,10 @@
 """Shows the test accuracy of a run's saved model, or mean average precision, and how each class does.
 
 python -m recipes.evaluate DIR [--model final|best] [--csv FILE] [--plot FILE.png] [--sheet FILE.png]
+                               [--confusion FILE.csv]
+
+Of a classifier the expected calibration error is shown too, by how much its probabilities are wrong; the plot
+has its confusion matrix, and the sheet the mistakes that it was surest of.
 """
 
 import sys
@@ -20,24 +24,27 @@ def main(argv=None):
     parser.add_run_dir()
     parser.add_model()
     parser.add_csv("the class table")
-    parser.add_plot("precision–recall curves of a detector")
-    parser.add_argument("--sheet", metavar="FILE.png", help="also draw what a detector finds on pictures")
+    parser.add_plot("a classifier's confusion matrix and calibration, a detector's precision–recall curves")
+    parser.add_argument(
+        "--sheet", metavar="FILE.png", help="also draw a classifier's surest mistakes, what a detector finds"
+    )
+    parser.add_argument("--confusion", metavar="FILE.csv", help="also write a classifier's confusion matrix")
     args = parser.parse_args(argv)
-    check_outputs(args.csv, plot=args.plot, sheet=args.sheet)
+    check_outputs(args.csv, args.confusion, plot=args.plot, sheet=args.sheet)
 
     run = RunDirectory.existing(args.run_dir)
     recipe, task = run.recipe, task_of(run.recipe)
-    pictures = {key: path for key in ("plot", "sheet") if (path := getattr(args, key))}
-    for key in pictures:
-        if key not in task.pictures:
-            raise UserError(f"--{key} is for detectors; {run.path} is a classifier")
+    files = {key: path for key in ("plot", "sheet", "confusion") if (path := getattr(args, key))}
+    for key in files:
+        if key not in task.files:
+            raise UserError(f"--{key} is not for {recipe.data.task}, which {run.path} is trained for")
     run.model_file(args.model)
     check(recipe.data)
     start_keras()
     model = run.load_model(args.model)
     dataset = load(recipe.data)
     task.check_classes(dataset, model, run.classes)
-    head, rows, summary = task.class_table(model, dataset, recipe, **pictures)
+    head, rows, summary = task.class_table(model, dataset, recipe, **files)
     print(format_table(head, [(*row[:2], *(f"{x:.4f}" for x in row[2:])) for row in rows], "<>>>"))
     print(f"{summary} ({len(dataset.test)} images, {args.model} model of {run.path})")
     if args.csv:

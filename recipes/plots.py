@@ -107,6 +107,7 @@ def draw_sheet(pixels, draw, title, path):
     """
     rows = -(-len(pixels) // COLUMNS)
     figure, grid = new_figure(rows, COLUMNS, (3 * COLUMNS, 3.1 * rows + 0.5), title)
+    figure.set_layout_engine("constrained", h_pad=0.1)  # a title belongs to the picture below it
     for number, axes in enumerate(grid.flat):
         axes.axis("off")
         if number < len(pixels):

@@ -87,6 +87,21 @@ def stored_size(file):
         raise UserError(getattr(error, "strerror", None) or "no picture that Pillow knows") from error
 
 
+def size(content):
+    """Width and height of an encoded picture as it is meant to be seen; None if Pillow cannot read it.
+
+    Args:
+        content: The bytes of the file.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), _open(content) as image:
+            width, height = image.size
+    except _NOT_READABLE:
+        return None
+    is_transposed, *_ = turns(orientation(content))
+    return (height, width) if is_transposed else (width, height)
+
+
 def turns(orientation):
     """How to make a picture upright.
 

@@ -29,6 +29,12 @@ class Files(IndexedSplit):
     def select(self, indices):
         return Files(self.paths[indices], self.labels[indices])
 
+    def name(self, number):
+        return class_folders.printable(self.paths[number])
+
+    def content(self, number):
+        return _content(self.paths[number])
+
     def tensors(self):
         return np.array([os.fsencode(path) for path in self.paths], object), self.labels
 

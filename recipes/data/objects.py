@@ -50,9 +50,15 @@ class Objects(IndexedSplit):
         """The bytes of a picture, from its item of `images`, in a graph."""
         return image
 
-    def content(self, row):
-        """The bytes of a picture by its number."""
-        return self.images[row]
+    def counts(self, classes):
+        """How many objects are of each class, without the difficult ones, which are not learned."""
+        return np.bincount(self.labels[(self.labels >= 0) & ~self.difficult], minlength=classes)
+
+    def name(self, number):
+        return self.names[number]
+
+    def content(self, number):
+        return self.images[number]
 
     def tensors(self):
         return self.images, self.boxes_yxyx, self.labels, self.difficult

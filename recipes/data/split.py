@@ -63,6 +63,22 @@ class Split(abc.ABC):
         They have `data.whole_size` pixels in height and width; the file takes the middle itself.
         """
 
+    def counts(self, classes) -> Any:
+        """How many pictures, or objects, are of each class; None where only reading all of them would tell.
+
+        Args:
+            classes: Number of classes.
+        """
+        return np.bincount(self.labels, minlength=classes)
+
+    def name(self, number) -> str:
+        """What to call a picture, by its number: its file, where it has one of its own."""
+        return f"number {number}"
+
+    def content(self, number) -> bytes | None:
+        """The bytes of a picture's file, by its number; None where it has no file of its own."""
+        return None
+
     def sample(self, count, seed) -> Any:
         """A split of at most `count` pictures, drawn by the seed."""
         return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
@@ -120,6 +136,13 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+
+    @property
+    def parts(self):
+        """The splits by what they serve for; there are two where the test pictures serve for validation."""
+        if self.validation is self.test:
+            return {"training": self.train, "validation and test": self.test}
+        return {"training": self.train, "validation": self.validation, "test": self.test}
 
 
 def dataset_of(classes, splits):

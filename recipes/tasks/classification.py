@@ -15,6 +15,8 @@ class Classification(Task):
     metric = "accuracy"
     answers = "classes"
     log = ("loss", "accuracy", "val_loss", "val_accuracy")
+    counted = "pictures"
+    files = (*Task.files, "confusion")
 
     def compiled_model(self, recipe, classes):
         model = recipe.model.build(recipe.data.image_size, classes)
@@ -42,23 +44,39 @@ class Classification(Task):
     def classes_of(self, model):
         return model.output_shape[-1]
 
+    def describe(self, dataset):
+        parts = ", ".join(f"{len(split)} {part}" for part, split in dataset.parts.items())
+        line = f"{len(dataset.classes)} classes, {parts} pictures"
+        counts = dataset.train.counts(len(dataset.classes))
+        if counts is None:
+            return line
+        return f"{line}; the largest class is {100 * counts.max() / counts.sum():.0f} %"
+
     def evaluate(self, model, split, recipe):
         batches = split.evaluation_batches(recipe.data, recipe.batch_size)
         return model.evaluate(batches, verbose=0, return_dict=True)
 
-    def class_table(self, model, dataset, recipe, **pictures):
-        labels, predicted = [], []
-        batches = dataset.test.evaluation_batches(recipe.data, recipe.batch_size)
-        for images, some in progress(batches, unit="batch"):
-            predicted.append(np.argmax(model.predict_on_batch(images), axis=-1))
-            labels.append(np.asarray(some))
-        labels, predicted = np.concatenate(labels), np.concatenate(predicted)
-        rows = recall_and_precision(dataset.classes, labels, predicted)
-        return (
-            ("class", "images", "recall", "precision"),
-            rows,
-            f"test accuracy {np.mean(predicted == labels):.4f}",
+    def class_table(self, model, dataset, recipe, **files):
+        from recipes.tasks import classification_report as report  # with Matplotlib and scikit-learn
+
+        test, found = dataset.test, []
+        for images, labels in progress(test.evaluation_batches(recipe.data, recipe.batch_size), unit="batch"):
+            probabilities = np.asarray(model.predict_on_batch(images), float)
+            found.append((np.asarray(labels), probabilities.argmax(axis=-1), probabilities.max(axis=-1)))
+        predictions = report.Predictions(
+            dataset.classes, *(np.concatenate(each) for each in zip(*found, strict=True))
         )
+        accuracy = predictions.is_right.mean()
+        title = f"{recipe.name}: test accuracy {100 * accuracy:.1f} %"
+        if "plot" in files:
+            report.plot_confusion_and_calibration(predictions, title, files["plot"])
+        if "sheet" in files:
+            report.mistakes_sheet(predictions, test, recipe.data, title, files["sheet"])
+        if "confusion" in files:
+            report.write_confusion(predictions, files["confusion"])
+        error = predictions.calibration_error
+        summary = f"test accuracy {accuracy:.4f}, expected calibration error {error:.4f}"
+        return report.HEAD, report.class_rows(predictions), summary
 
     def answer(self, model, recipe, classes, picture, least_score=0.0):
         (probabilities,) = model.predict_on_batch(picture_batch(picture, recipe.data))
@@ -67,14 +85,3 @@ class Classification(Task):
 
     def draw_target(self, axes, target, data, classes):
         axes.set_title(classes[target], fontsize=9)
-
-
-def recall_and_precision(classes, labels, predicted):
-    """For every class its name, its number of images, and recall and precision as fractions (NaN for 0/0)."""
-    confusion = np.zeros((len(classes), len(classes)))
-    np.add.at(confusion, (labels, predicted), 1)
-    hits = np.diag(confusion)
-    with np.errstate(invalid="ignore"):
-        recall, precision = hits / confusion.sum(axis=1), hits / confusion.sum(axis=0)
-    counts = confusion.sum(axis=1).astype(int)
-    return list(zip(classes, counts.tolist(), recall.tolist(), precision.tolist(), strict=True))

@@ -16,8 +16,8 @@ class Detection(Task):
 
     metric = "mean_average_precision"
     answers = "objects"
+    counted = "objects"
     log = ("loss", "classes_loss", "boxes_loss", "val_loss", "val_mean_average_precision")
-    pictures = ("plot", "sheet")
 
     def compiled_model(self, recipe, classes):
         """As `Task.compiled_model`; the backbone is as `model.backbone` was trained."""
@@ -55,6 +55,14 @@ class Detection(Task):
     def classes_of(self, model):
         return model.get_layer("classes").output.shape[-1] - 1  # without the background
 
+    def describe(self, dataset):
+        count = len(dataset.classes)
+        parts = (
+            f"{len(split)} {part} pictures with {split.counts(count).sum()} objects"
+            for part, split in dataset.parts.items()
+        )
+        return f"{count} classes, {', '.join(parts)}"
+
     def evaluate(self, model, split, recipe):
         losses, found = [], []
         for targets, outputs, detections in detect(model, split, recipe):
@@ -65,7 +73,7 @@ class Detection(Task):
         # The loss of an object's anchor, of every batch; batches weigh the same, as in training.
         return {"loss": float(np.mean(losses)), self.metric: eleven_point.mean()}
 
-    def class_table(self, model, dataset, recipe, **pictures):
+    def class_table(self, model, dataset, recipe, **files):
         from recipes.tasks import detection_report as report  # with Matplotlib and pycocotools
 
         test, found = dataset.test, []
@@ -80,12 +88,12 @@ class Detection(Task):
             f"COCO {coco[0]:.4f}, at IoU 0.5 {coco[1]:.4f}, at 0.75 {coco[2]:.4f}"
         )
         title = f"{recipe.name}: mean average precision {100 * eleven_point.mean():.1f} %"
-        if "plot" in pictures:
-            report.plot_precision_recall(dataset.classes, eleven_point, title, pictures["plot"])
-        if "sheet" in pictures:
+        if "plot" in files:
+            report.plot_precision_recall(dataset.classes, eleven_point, title, files["plot"])
+        if "sheet" in files:
             first = test.select(slice(report.PICTURES))
             ((pixels, _),) = first.pixel_batches(recipe.data, report.PICTURES)
-            report.detection_sheet(first, pixels.numpy(), found, dataset.classes, title, pictures["sheet"])
+            report.detection_sheet(first, pixels.numpy(), found, dataset.classes, title, files["sheet"])
         return report.HEAD, report.class_rows(dataset.classes, metrics), summary
 
     def answer(self, model, recipe, classes, picture, least_score=0.0):

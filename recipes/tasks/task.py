@@ -13,13 +13,15 @@ class Task(abc.ABC):
         metric: Name of what is to become large: `evaluate` gives it beside the loss.
         answers: What `answer` gives, as JSON calls it.
         log: The columns of log.csv, besides epoch, learning rate and seconds.
-        pictures: The pictures that `class_table` can draw, by the options of `recipes.evaluate`.
+        counted: What is of a class: `"pictures"` or `"objects"`.
+        files: What `class_table` can write besides, by the options of `recipes.evaluate`.
     """
 
     metric: ClassVar[str]
     answers: ClassVar[str]
     log: ClassVar[tuple[str, ...]]
-    pictures: ClassVar[tuple[str, ...]] = ()
+    counted: ClassVar[str]
+    files: ClassVar[tuple[str, ...]] = ("plot", "sheet")
 
     @abc.abstractmethod
     def compiled_model(self, recipe, classes) -> Any:
@@ -42,18 +44,22 @@ class Task(abc.ABC):
         """How many classes a network tells apart."""
 
     @abc.abstractmethod
+    def describe(self, dataset) -> str:
+        """Says in a line how much there is to learn from, and of how many classes."""
+
+    @abc.abstractmethod
     def evaluate(self, model, split, recipe) -> dict[str, float]:
         """Loss and metric of a split's pictures: `{"loss": …, metric: …}`."""
 
     @abc.abstractmethod
-    def class_table(self, model, dataset, recipe, **pictures) -> tuple:
+    def class_table(self, model, dataset, recipe, **files) -> tuple:
         """How each class does on the test pictures.
 
         Args:
             model: The network.
             dataset: The pictures.
             recipe: The recipe.
-            **pictures: Paths of the PNG files to draw, by the names in `pictures`.
+            **files: Paths of the files to write, by their names in `files`.
 
         Returns:
             The head of a table, its rows, and a line that sums them up.

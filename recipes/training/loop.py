@@ -72,6 +72,7 @@ def train(run, strategy=None, recipe=None) -> Any:
         if chief:
             run.claim(recipe)
             run.keep_classes(dataset.classes)
+            print(task_of(recipe).describe(dataset), flush=True)
             if new:
                 stack.enter_context(run.locked())
                 run.check_untrained()
