@@ -94,7 +94,7 @@ def add_detection(model):
     shapes = ((1, DETECTIONS, 4), (1, DETECTIONS), (1, DETECTIONS), (1,))
     found = [add_tensor(name, shape) for name, shape in zip(DETECTION_OUTPUTS, shapes, strict=True)]
     shifted = add_tensor("shifted_classes", shapes[1])
-    _, *input_shape = graph.tensors[graph.inputs[0]].shape
+    _, *input_shape = (int(side) for side in graph.tensors[graph.inputs[0]].shape)
     anchors = constant("anchors", ssdlite_anchors(input_shape), "float32")
     outputs = [found[0], shifted, *found[2:]]
     code, operator = add_operator("CUSTOM", [offsets, scores, anchors], outputs)

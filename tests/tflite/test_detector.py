@@ -94,8 +94,7 @@ def test_the_file_finds_what_keras_finds(model, content, pixels):
 
 @pytest.mark.parametrize(("height", "width"), [(160, 160), (160, 256)])
 def test_pictures_of_another_size(height, width):
-    squares = rectangles(256)
-    pixels = squares[:, 48 : 48 + height, :width] if width == 256 else squares[:, 48:208, 48:208]
+    pixels = rectangles(256)[:, :height, :width]
     model = detector(pixels, width=0.1)
     assert_the_same_is_found(model, convert(model, normalization=(MEAN, STD)), pixels)
 
