@@ -75,7 +75,7 @@ def stored_size(file):
     """Height and width of a picture as it is stored, and its EXIF orientation, from 1 (upright) to 8.
 
     Args:
-        file: Its path.
+        file: Its path, or its bytes.
 
     Raises:
         UserError: If it is no picture.
@@ -94,11 +94,10 @@ def size(content):
         content: The bytes of the file.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), _open(content) as image:
-            width, height = image.size
-    except _NOT_READABLE:
+        (height, width), orientation = stored_size(content)
+    except UserError:
         return None
-    is_transposed, *_ = turns(orientation(content))
+    is_transposed, *_ = turns(orientation)
     return (height, width) if is_transposed else (width, height)
 
 
