@@ -69,20 +69,20 @@ class Classifier:
     """
 
     def __init__(self, path):
-        self.metadata = read_metadata(path)
-        if self.metadata is None or self.metadata.mean is None:
+        metadata = read_metadata(path)
+        if metadata is None or metadata.mean is None:
             raise UserError(f"{path} does not say how its input is normalized: it has no metadata")
+        self.mean, self.std = np.array([metadata.mean, metadata.std], "float32")
         self.interpreter = open_interpreter(path)
         self.height, self.width, classes = _sizes(self.interpreter, path)
-        self.labels = self.metadata.labels or tuple(f"class {index}" for index in range(classes))
+        self.labels = metadata.labels or tuple(f"class {index}" for index in range(classes))
         if len(self.labels) != classes:
             raise UserError(f"{path} has {classes} outputs and {len(self.labels)} class names")
 
     def classify(self, picture):
         """Pairs of class name and probability, the most probable first, for a Pillow image of mode RGB."""
-        mean, std = np.array([self.metadata.mean, self.metadata.std], "float32")
         pixels = _stretched(picture, self.height, self.width)
-        probabilities = predict(self.interpreter, [(pixels / np.float32(255) - mean) / std])[0]
+        probabilities = predict(self.interpreter, [(pixels / np.float32(255) - self.mean) / self.std])[0]
         order = np.argsort(-probabilities, kind="stable")
         return [(self.labels[index], float(probabilities[index])) for index in order]
 

@@ -145,14 +145,19 @@ def _of_file(source, args):
     normalization = args.mean and (_channels("--mean", args.mean), _channels("--std", args.std, above=0))
     labels = args.labels and _lines(args.labels)
     start_keras(only="tensorflow")
-    from tflite.export import build
+    from tflite.export import PLAIN_PIXELS, build
     from tflite.metadata import Metadata
 
     model = load_model(source)
-    pixels = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3} if normalization else {}
-    named = {"name": model.name, "author": args.author, "license": args.license, "labels": labels}
+    metadata = Metadata(
+        name=model.name,
+        author=args.author,
+        license=args.license,
+        labels=labels,
+        **(PLAIN_PIXELS if normalization else {}),
+    )
     try:
-        return build(model, args.quantize, None, normalization, Metadata(**named, **pixels))
+        return build(model, args.quantize, None, normalization, metadata)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -45,9 +45,11 @@ class Detector:
     """
 
     def __init__(self, path):
-        self.metadata = read_metadata(path)
-        if self.metadata is None or self.metadata.mean is None:
+        metadata = read_metadata(path)
+        if metadata is None or metadata.mean is None:
             raise UserError(f"{path} does not say how its input is normalized: it has no metadata")
+        self.mean, self.std = np.array([metadata.mean, metadata.std], "float32")
+        self.labels = metadata.labels or ()
         self.interpreter = open_interpreter(path)
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         shapes = [tuple(each["shape"].tolist()) for each in (*inputs, *outputs)]
@@ -71,12 +73,10 @@ class Detector:
             Dictionaries with `class`, `score` and `box_yxyx`: ymin, xmin, ymax and xmax in pixels.
         """
         pixels = np.asarray(picture.resize((self.width, self.height), Image.Resampling.BILINEAR))
-        mean, std = np.array([self.metadata.mean, self.metadata.std], "float32")
-        found = find_objects(self.interpreter, (pixels / np.float32(255) - mean) / std)
+        found = find_objects(self.interpreter, (pixels / np.float32(255) - self.mean) / self.std)
         size = picture.height, picture.width
-        names = self.metadata.labels or ()
         return answers.objects(
-            found["boxes_yxyx"], found["classes"], found["scores"], names, size, least_score
+            found["boxes_yxyx"], found["classes"], found["scores"], self.labels, size, least_score
         )
 
 

@@ -67,10 +67,9 @@ def add_detection(model):
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     ends = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
 
-    add_tensor, constant, add_operator = (
-        functools.partial(function, model)
-        for function in (model_file.add_tensor, model_file.add_constant, model_file.add_operator)
-    )
+    add_tensor = functools.partial(model_file.add_tensor, model)
+    constant = functools.partial(model_file.add_constant, model)
+    add_operator = functools.partial(model_file.add_operator, model)
 
     def as_floats(name):
         tensor = graph.tensors[ends[name]]
@@ -94,7 +93,7 @@ def add_detection(model):
     shapes = ((1, DETECTIONS, 4), (1, DETECTIONS), (1, DETECTIONS), (1,))
     found = [add_tensor(name, shape) for name, shape in zip(DETECTION_OUTPUTS, shapes, strict=True)]
     shifted = add_tensor("shifted_classes", shapes[1])
-    _, *input_shape = (int(side) for side in graph.tensors[graph.inputs[0]].shape)
+    input_shape = np.asarray(graph.tensors[graph.inputs[0]].shape).tolist()[1:]
     anchors = constant("anchors", ssdlite_anchors(input_shape), "float32")
     outputs = [found[0], shifted, *found[2:]]
     code, operator = add_operator("CUSTOM", [offsets, scores, anchors], outputs)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +24,7 @@ QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "qat-int8")
 CALIBRATED = ("int8", "qat-int8")
 CALIBRATION_IMAGES = 500
 # Of a file that takes pixels from 0 to 255 and normalizes them itself.
-PLAIN_PIXELS = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
+PLAIN_PIXELS: dict[str, Any] = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
 
 
 def convert(model, quantize="float32", calibration=None, labels=None, normalization=None):

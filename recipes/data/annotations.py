@@ -30,7 +30,7 @@ class Annotated:
     boxes_yxyx: list = dataclasses.field(default_factory=list)
     labels: list = dataclasses.field(default_factory=list)
     ignored: list = dataclasses.field(default_factory=list)
-    size: tuple[int, int] | None = None
+    size: tuple[float, float] | None = None
 
 
 def dataset(root, classes, pictures, left_out, skip_bad):

@@ -180,7 +180,7 @@ def mixup(images, labels, seed, alpha):
     one, other = tf.unstack(tf.random.stateless_gamma((2, count), share_seed, alpha, dtype=tf.float64))
     share = tf.cast(tf.math.divide_no_nan(one, one + other), tf.float32)
     images, weight = tf.cast(images, tf.float32), share[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    is_first = tf.random.stateless_uniform((count,), label_seed) < share
+    is_first = tf.random.stateless_uniform(tf.shape(share), label_seed) < share
     return (
         weight * images + (1 - weight) * tf.roll(images, 1, axis=0),
         tf.where(is_first, labels, tf.roll(labels, 1, axis=0)),

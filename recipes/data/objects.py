@@ -1,6 +1,7 @@
 """Pictures with objects in boxes: their checks and their batches."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -98,8 +99,9 @@ class ObjectFiles(Objects):
     def encoded(self, image):
         return tf.io.read_file(image)
 
-    def content(self, row):
-        with open(self.images[row], "rb") as file:
+    def content(self, number):
+        path: Any = self.images[number]
+        with open(path, "rb") as file:
             return file.read()
 
 

@@ -9,6 +9,7 @@ import collections
 import math
 import os
 import pathlib
+from typing import Any
 
 import defusedxml
 import defusedxml.ElementTree
@@ -58,7 +59,7 @@ def load_voc_folder(data):
 def _read(path, pictures):
     """What an XML file says; a `UserError` says what is wrong with it."""
     try:
-        tree = defusedxml.ElementTree.parse(path).getroot()
+        tree: Any = defusedxml.ElementTree.parse(path).getroot()
     except (defusedxml.ElementTree.ParseError, defusedxml.DefusedXmlException, ValueError) as error:
         raise UserError(f"no XML that can be read: {type(error).__name__}") from error
     if tree.tag != "annotation":

@@ -103,7 +103,9 @@ class Detection(Task):
         )
         (each,) = by_picture({key: np.asarray(values) for key, values in found.items()})
         size = picture.height, picture.width
-        return answers.objects(*each.values(), classes, size, least_score)
+        return answers.objects(
+            each["boxes_yxyx"], each["classes"], each["scores"], classes, size, least_score
+        )
 
     def draw_target(self, axes, target, data, classes):
         """Draws the objects of a picture, and in dots the anchors that are to find them."""

@@ -86,7 +86,7 @@ def test_a_folder(run, folder, tmp_path, capsys):
 def test_a_video(run, tmp_path, capsys):
     """Four seconds of red and then blue, at ten pictures a second; one a second is looked at."""
     path = str(tmp_path / "clip.avi")
-    video = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 64))
+    video = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
     for name in ("red", "blue"):
         for _ in range(20):
             video.write(np.full((64, 64, 3), COLORS[name][::-1], "uint8"))
