@@ -24,6 +24,11 @@ def main(argv=None):
     parser.add_set(documented_keys(registry.RECIPES[registry.DEFAULT]))
     parser.add_argument("--run-dir", metavar="DIR", required=True, help="where everything is written")
     parser.add_argument("--strategy", choices=STRATEGIES, default="one-device", help="tf.distribute strategy")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="runs a few steps, says what the training takes, writes nothing",
+    )
     args = parser.parse_args(argv)
 
     recipe = pretrained.follow(registry.find(args.recipe).override(args.set), args.set)
@@ -43,6 +48,11 @@ def main(argv=None):
     from recipes.training.loop import train
     from recipes.training.monitoring import Diverged
 
+    if args.dry_run:
+        from recipes.training.pace import rehearse
+
+        rehearse(recipe, strategy_of(args.strategy))
+        return 0
     try:
         with parser.goes_on(argv):
             result = train(run, strategy_of(args.strategy), recipe)
@@ -54,6 +64,10 @@ def main(argv=None):
         os._exit(1)  # TensorFlow's own threads would wait for the lost worker for minutes
     if result:
         print(f"{_score(recipe, result)}, in {run.path}")
+        print(
+            f"next: python -m recipes.evaluate {run.path}; "
+            f"python -m tflite.convert {run.path} --out FILE.tflite"
+        )
     return 0
 
 

@@ -36,6 +36,7 @@ from recipes.training.monitoring import (
     WarmUp,
     epochs_without_progress,
 )
+from recipes.training.pace import Pace
 
 
 def train(run, strategy=None, recipe=None) -> Any:
@@ -214,7 +215,7 @@ def _callbacks(run, recipe, epochs_done, steps, evaluate, chief):
     if chief:
         callbacks += event_files.callbacks(run.tensorboard)
         recorder = Recorder(run, run.rows_until(epochs_done), task_of(recipe))
-        callbacks.append(recorder)
+        callbacks += [recorder, Pace(recipe, recorder)]
         if recipe.early_stopping_epochs:
             callbacks.append(
                 EarlyStopping(lambda: recorder.rows, recorder.metric, recipe.early_stopping_epochs)

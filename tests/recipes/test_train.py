@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import keras
 import matplotlib.image
@@ -14,6 +15,7 @@ import sb_keras
 from recipes import data as data_sets
 from recipes import registry, train
 from recipes.run_directory import RunDirectory
+from recipes.training.pace import duration
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
@@ -243,3 +245,34 @@ def test_without_a_run_directory(capsys):
         train.main(["digits-mobilenetv2-sb"])
     assert exit_info.value.code == 2
     assert "--run-dir" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(tmp_path, run_train, capsys):
+    assert run_train(tmp_path / "run", options=("--dry-run",)) == 0
+    out = capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    assert "10 classes, 1295 training, 143 validation, 359 test pictures" in out
+    assert re.search(r"[\d,]+ parameters, [\d.]+ M multiply-adds a picture", out)
+    assert re.search(r"first step [\d.]+ s, then \d+ ms a step of 16: \d+ images/s", out)
+    assert re.search(r"an epoch of 2 steps .* 2 epochs .*: until \d{4}-\d\d-\d\d \d\d:\d\d", out)
+
+
+def test_how_a_training_gets_on(tmp_path, run_train, capsys):
+    """The best epoch is the log's; nothing is left after the last."""
+    assert run_train(tmp_path / "run", "epochs=3") == 0
+    out, run = capsys.readouterr().out, RunDirectory(tmp_path / "run")
+    lines = re.findall(r"(\d+) images/s; (\d+) s left; best validation accuracy ([\d.]+), epoch (\d)", out)
+    assert len(lines) == 3
+    accuracies = [row["val_accuracy"] for row in run.log]
+    for epoch, (_, _, best, where) in enumerate(lines, 1):
+        assert float(best) == pytest.approx(max(accuracies[:epoch]), abs=5e-5)  # four digits
+        assert int(where) == 1 + accuracies.index(max(accuracies[:epoch]))
+    assert lines[-1][1] == "0"
+    assert f"next: python -m recipes.evaluate {run.path}; python -m tflite.convert {run.path} --out" in out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0 s"), (99.4, "99 s"), (101, "2 min"), (5940, "99 min"), (6000, "1 h 40 min")]
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
