@@ -103,7 +103,8 @@ def test_keras_applications(reference, file, x):
 def test_attention_begins_as_the_static_network(reference, file, x):
     if "no_top" in file.name:
         pytest.skip("the probabilities are compared")
-    for kind, tolerance in (("sb", 0), ("dyconv", ROUNDING)):
+    # DyConv's mixing of kernels rounds every weight once more.
+    for kind, tolerance in (("sb", 0), ("dyconv", 3 * ROUNDING)):
         static = sb_keras.MobileNetV2((64, 64, 3), 0.35, weights=file)
         model = sb_keras.MobileNetV2((64, 64, 3), 0.35, kind, weights=file)
         np.testing.assert_allclose(model(x), static(x), rtol=0, atol=tolerance)
