@@ -111,7 +111,9 @@ def _copy(layer):
         if unknown:
             raise ValueError(f"tf_keras does not know {unknown}")
         if getattr(layer, "activation", None) is keras.activations.hard_sigmoid:
-            raise ValueError("its hard_sigmoid is another function, 0.2 x + 0.5 where Keras 3 has x / 6 + 0.5")
+            raise ValueError(
+                "its hard_sigmoid is another function, 0.2 x + 0.5 where Keras 3 has x / 6 + 0.5"
+            )
         return cls(**kept)
     except (TypeError, ValueError) as error:
         raise ValueError(f"Cannot rebuild layer '{layer.name}' ({kind}) in tf_keras: {error}") from error

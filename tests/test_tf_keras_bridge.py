@@ -166,7 +166,10 @@ class Doubled(layers.Conv2D):
         (lambda: fold(last(sb_keras.layers.DynamicConv2D(4, 1, name="mixed"))), r"'mixed' .*: DynamicConv2D"),
         (lambda: last(Doubled(2, 3, name="mine")), r"'mine' .* stock layer .* Received: Doubled"),
         (lambda: last(layers.Activation("sparse_sigmoid", name="odd")), r"'odd' \(Activation\)"),
-        (lambda: last(layers.Conv2D(2, 1, activation="hard_sigmoid", name="odd")), r"'odd' .*another function"),
+        (
+            lambda: last(layers.Conv2D(2, 1, activation="hard_sigmoid", name="odd")),
+            r"'odd' .*another function",
+        ),
         (lambda: last(layers.LeakyReLU(0.2, name="leaky")), r"'leaky' .*negative_slope"),
         (lambda: fold(ShuffleNetV2((32, 32, 3), 0.5, "static")), r"layer '.*' .* Received: Split"),
         (lambda: keras.Sequential([layers.Dense(2)]), r"that is built"),

@@ -62,9 +62,13 @@ def main(argv=None):
         help="with --evaluate: write nothing if accuracy or mean average precision falls more (default: 1; "
         "of a detector in integers 3)",
     )
-    parser.add_argument("--mean", metavar="R,G,B", help="of pixels in [0, 1] that MODEL.keras was trained with")
+    parser.add_argument(
+        "--mean", metavar="R,G,B", help="of pixels in [0, 1] that MODEL.keras was trained with"
+    )
     parser.add_argument("--std", metavar="R,G,B", help="their standard deviation, likewise")
-    parser.add_argument("--labels", metavar="FILE.txt", help="names of the classes of MODEL.keras, one a line")
+    parser.add_argument(
+        "--labels", metavar="FILE.txt", help="names of the classes of MODEL.keras, one a line"
+    )
     parser.add_argument("--author", default="", help="goes into the file's metadata, like --license")
     parser.add_argument("--license", default="")
     parser.add_overwrite("FILE.tflite")
@@ -87,7 +91,9 @@ def _of_run(source, args):
     """The bytes of the file of a run's network; None if it loses too much."""
     for option in _OF_FILE:
         if getattr(args, option) is not None:
-            raise UserError(f"--{option} goes with a .keras file, and a run directory knows it. Received: {source}")
+            raise UserError(
+                f"--{option} goes with a .keras file, and a run directory knows it. Received: {source}"
+            )
     run, which = RunDirectory.existing(source), args.model or "final"
     recipe, integers = run.recipe, "int8" in args.quantize
     run.model_file(which)

@@ -161,7 +161,9 @@ def test_shuffled_channels_of_six_images_at_once(quantize, ten_images):
     if quantize == "float32":
         convolved = np.array(keras.ops.conv(x, model.get_layer("conv").kernel, 16, "same"))
         expected = convolved.reshape(6, 2, 2, 3, 2).swapaxes(-1, -2).reshape(6, -1)
-        np.testing.assert_allclose(run_six(content, x), expected, rtol=0, atol=SHALLOW * np.abs(expected).max())
+        np.testing.assert_allclose(
+            run_six(content, x), expected, rtol=0, atol=SHALLOW * np.abs(expected).max()
+        )
     else:
         integers = np.clip(np.round(20 * x), -128, 127).astype("int8")
         np.testing.assert_array_equal(run_six(content, integers), run_tflite(content, integers))
@@ -189,7 +191,10 @@ class Subclassed(keras.Model):
     [
         ({"quantize": "int4"}, r"`quantize` must be one of .*float32.* Received: quantize='int4'"),
         ({"labels": ["cat"]}, r"`labels` must name the model's 3 classes. Received: 1 names"),
-        ({"normalization": ([0.5], [0.5])}, r"each of the model's 3 channels. Received: \(\[0.5\], \[0.5\]\)"),
+        (
+            {"normalization": ([0.5], [0.5])},
+            r"each of the model's 3 channels. Received: \(\[0.5\], \[0.5\]\)",
+        ),
     ],
 )
 def test_wrong_arguments(small, arguments, message):
@@ -379,7 +384,9 @@ def test_command_refuses_files(run, tmp_path, capsys):
     refused(f"cannot read {source} as text", source, "--labels", source)
     refused("--mean and --std go together", source, "--mean", "0,0,0")
     refused("--mean must be three numbers", source, "--mean", "0.5", "--std", "1,1,1")
-    refused("--std must be finite and more than 0. Received: 0.0", source, "--mean", "0,0,0", "--std", "1,0,1")
+    refused(
+        "--std must be finite and more than 0. Received: 0.0", source, "--mean", "0,0,0", "--std", "1,0,1"
+    )
     refused("--quantize int8 needs training images", source, "--quantize", "int8")
     refused("--evaluate goes with a run directory", source, "--evaluate")
     refused("--model goes with a run directory", source, "--model", "best")
