@@ -29,9 +29,9 @@ def convert(model, quantize="float32", calibration=None, labels=None, normalizat
 
     The network is folded first (`sb_keras.fold`). The result takes one image, and more after the
     interpreter's `resize_tensor_input`, unless it has dynamic convolutions or detects. It needs no Flex
-    operators, and has the model's outputs in the model's order. In its signature, `serving_default`, input and outputs bear
-    the names of the model's: of layers or, of a dictionary, its keys; of a layer's two outputs `head` the
-    second one is `head_1`.
+    operators, and has the model's outputs in the model's order. In its signature, `serving_default`, input
+    and outputs bear the names of the model's: of layers or, of a dictionary, its keys; of a layer's two
+    outputs `head` the second one is `head_1`.
     That of an `SSDLite` gives boxes, classes, scores and their number; see `tflite.detector`.
 
     Args:
