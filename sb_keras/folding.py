@@ -44,10 +44,10 @@ def fold(model):
     Dropout, Keras's random augmentation, and whatever else changes nothing at inference, are gone too, and
     low-rank parts (`enable_lora`) are added to their kernels.
     Dynamic convolutions have no stock equivalent: they stay, with the normalizations folded into their
-    kernels and routing. Keras's `export` writes the result, as it does `model`, to SavedModel, ONNX (once it
-    was called), OpenVINO (where the first output counts) and LiteRT, for any batch. `ChannelShuffle` stays
-    where the image size is unknown. The result is in float32, whatever the policy of `model`, shares nothing
-    with it, and is meant for inference.
+    kernels and routing. `ChannelShuffle` stays where the image size is unknown. The result is in float32,
+    whatever the policy of `model`, shares nothing with it, and is meant for inference. Keras's `export`
+    writes it, as it does `model`, to SavedModel, ONNX (once it was called), OpenVINO (whose first output is
+    the model's) and LiteRT, for any batch.
 
     Args:
         model: A functional or sequential Keras model, built with this package or with stock layers.

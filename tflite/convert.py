@@ -82,7 +82,7 @@ def main(argv=None):
         return 1
     write_bytes(content, out)
     print(f"{out}: {len(content) / 1e6:.2f} MB, {args.quantize}")
-    if source.is_file() and not args.mean:
+    if source.is_file() and args.mean is None:
         print(f"It takes what {source} takes; --mean and --std make it take pixels from 0 to 255.")
     return 0
 
@@ -91,9 +91,7 @@ def _of_run(source, args):
     """The bytes of the file of a run's network; None if it loses too much."""
     for option in _OF_FILE:
         if getattr(args, option) is not None:
-            raise UserError(
-                f"--{option} goes with a .keras file, and a run directory knows it. Received: {source}"
-            )
+            raise UserError(f"--{option} goes with a .keras file. Received: {source}, which is none")
     run, which = RunDirectory.existing(source), args.model or "final"
     recipe, integers = run.recipe, "int8" in args.quantize
     run.model_file(which)
@@ -142,8 +140,10 @@ def _of_file(source, args):
         )
     if (args.mean is None) != (args.std is None):
         raise UserError("--mean and --std go together")
-    normalization = args.mean and (_channels("--mean", args.mean), _channels("--std", args.std, above=0))
-    labels = args.labels and _lines(args.labels)
+    normalization = None
+    if args.mean is not None:
+        normalization = _channels("--mean", args.mean), _channels("--std", args.std, above=0)
+    labels = None if args.labels is None else _lines(args.labels)
     start_keras(only="tensorflow")
     from tflite.export import PLAIN_PIXELS, build
     from tflite.metadata import Metadata

@@ -161,7 +161,7 @@ def random_erasing(images, seed, share, value, area=(0.02, 1 / 3), aspect_ratio=
 def mixup(images, labels, seed, alpha):
     """Mixes every image with the one before it in the batch (Zhang et al., 2018).
 
-    x = s · x_i + (1 − s) · x_j,  s from Beta(α, α)
+    x = s · x_i + (1 − s) · x_j,  s the larger of two shares from Beta(α, α)
 
     The label is that of i with probability s, that of j otherwise, so that the loss's expectation is mixup's,
     s · ℓ(y_i) + (1 − s) · ℓ(y_j), and labels stay whole numbers.
@@ -178,7 +178,7 @@ def mixup(images, labels, seed, alpha):
     share_seed, label_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
     count = tf.shape(images)[0]
     one, other = tf.unstack(tf.random.stateless_gamma((2, count), share_seed, alpha, dtype=tf.float64))
-    share = tf.cast(tf.math.divide_no_nan(one, one + other), tf.float32)
+    share = tf.cast(tf.math.divide_no_nan(tf.maximum(one, other), one + other), tf.float32)
     images, weight = tf.cast(images, tf.float32), share[:, tf.newaxis, tf.newaxis, tf.newaxis]
     is_first = tf.random.stateless_uniform(tf.shape(share), label_seed) < share
     return (

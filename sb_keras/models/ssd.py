@@ -139,7 +139,5 @@ def _weighted(layers):
 def _description(layer):
     """What must be the same for the same weights to compute the same."""
     shapes = ", ".join(str(tuple(weight.shape)) for weight in layer.weights)
-    options = {key: getattr(layer, key) for key in ("gate", "padding") if hasattr(layer, key)}
-    return " ".join(
-        [f"layer '{layer.name}' of {shapes}", *(f"{key}={value}" for key, value in options.items())]
-    )
+    options = [f"{key}={getattr(layer, key)}" for key in ("gate", "padding") if hasattr(layer, key)]
+    return " ".join([f"layer '{layer.name}' of {shapes}", *options])

@@ -264,21 +264,22 @@ def test_a_keras_network_with_attention_added(compress, images, randomize, rng):
     x = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="spatial")(x)
     x = layers.BatchNormalization()(layers.Conv2D(8, 1, name="narrow")(x))
     x = layers.GlobalAveragePooling2D()(layers.ReLU(6.0)(x))
-    stock = keras.Model(inputs, layers.Dense(5, activation="softmax", name="classes")(x))
+    stock = keras.Model(inputs, layers.Dense(5)(x))
     model = sb_keras.attach(stock, "sb")
     assert sum(isinstance(layer, ShiftBalance) for layer in model.layers) == 2  # not on the stem
     randomize(model, images)
     expected = model.predict(images, verbose=0)
-    assert np.std(expected, axis=0).max() > 0.1  # what constant answers would miss
-    # A sparsity of 0 and more clusters than weights leave the weights as they are.
-    compressed = compress(
-        model, images, Compression(epochs=1, learning_rate=1e-12, sparsity=0.0, clusters=999)
-    )
+    spread = np.ptp(expected, axis=0).max()  # which constant answers would miss
+    # So low a sparsity and more clusters than weights leave the weights as they are.
+    compression = Compression(epochs=1, learning_rate=1e-12, sparsity=1e-6, clusters=999)
+    compressed = compress(model, images, compression)
     if compress is quantization_aware:
-        # 2⁻⁹ in each weight and activation of some ten operators, which add up at random.
-        np.testing.assert_allclose(predict(opened(compressed), images), expected, rtol=0, atol=0.05)
+        # 2⁻⁹ in each weight and activation of some ten operators, which add up at random, and activations
+        # beyond the range that they have on average, which are cut off: more in a few images.
+        actual, tolerance = predict(opened(compressed), images), 0.02
     else:
-        np.testing.assert_allclose(compressed.predict(images, verbose=0), expected, rtol=0, atol=1e-5)
+        actual, tolerance = compressed.predict(images, verbose=0), 1e-5
+    assert np.sqrt(np.mean(np.square(actual - expected))) < tolerance * spread
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
