@@ -92,10 +92,11 @@ def ssdlite_anchors(input_shape=(PAPER_SIZE, PAPER_SIZE, 3)):
 
 def height_and_width(input_shape):
     """Those of an `SSDLite`'s input shape; a `ValueError` if it cannot have them."""
-    if isinstance(input_shape, (tuple, list)) and len(input_shape) == 3:
+    # No `match`: TensorFlow's AutoGraph, which comes here in input pipelines, does not know it.
+    if isinstance(input_shape, (list, tuple)) and len(input_shape) == 3:
         height, width, _ = input_shape
         if height == width == PAPER_SIZE or (height in SIZES and width in SIZES):
-            return int(height), int(width)
+            return height, width
     raise ValueError(
         "`input_shape` must be (height, width, channels), with 300×300 pixels or each side a multiple of 32 "
         f"from {SIZES[0]} to {SIZES[-1]}. Received: input_shape={input_shape!r}"

@@ -33,7 +33,7 @@ def finished(tmp_path_factory, tiny_network, run_train):
 
 def test_files(finished):
     names = {path.name for path in finished.path.iterdir()}
-    expected = "recipe.json log.csv result.json best.keras final.keras curves.png checkpoints tensorboard"
+    expected = "recipe.json classes.json log.csv result.json best.keras final.keras curves.png checkpoints tensorboard"
     assert names == set(expected.split())
     checkpoints = sorted(path.name for path in (finished.path / "checkpoints").iterdir())
     assert checkpoints == ["epoch-0001.keras", "epoch-0002.keras"]
