@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-TRAINED = ("1e-4", "3e-4", "1e-3")
+TRAINED = ("3e-5", "1e-4", "3e-4")
 RANDOM = ("3e-4", "1e-3", "3e-3")
 POINTWISE = "model.attention.positions=expand,project"
 # In the order in which they decide most.
