@@ -12,6 +12,7 @@ import time
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from recipes.data import middle
 from recipes.data.class_folders import NO_PICTURE, LeftOut, files_in, is_picture
 from recipes.data.image_files import read_rgb
 from recipes.errors import UserError, check_in_range
@@ -109,6 +110,18 @@ def answer_all(args, answer, draw, table, key):
             count += 1
     if not count:
         raise UserError(f"there are no pictures in {', '.join(args.pictures)}")
+
+
+def batch_of(picture, data):
+    """A picture as a network takes it: a batch of one, stretched as test pictures are, normalized.
+
+    Args:
+        picture: A Pillow image of mode RGB.
+        data: The recipe's `recipes.settings.Data`.
+    """
+    pixels = np.asarray(picture.resize((data.whole_size, data.whole_size), Image.Resampling.BILINEAR))
+    mean, std = np.array([data.mean, data.std], "float32")
+    return ((middle(pixels, data.image_size) / np.float32(255) - mean) / std)[None]
 
 
 def classes(pairs):

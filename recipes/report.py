@@ -18,9 +18,10 @@ from recipes.command import Parser, exit_code, progress, start_keras
 from recipes.errors import UserError
 from recipes.fields import flat_items
 from recipes.files import check_outputs, distinct_labels, write_csv
+from recipes.keras_file import load_model
 from recipes.recipe import Recipe
 from recipes.registry import RECIPES
-from recipes.run_directory import RunDirectory, load_model
+from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
 from sb_keras.table import format_table
 

@@ -6,12 +6,11 @@ import json
 import os
 import pathlib
 import sys
-import zipfile
-import zlib
 from typing import Any
 
 from recipes.errors import CannotWrite, UserError
 from recipes.files import is_temporary, replacing, write_text
+from recipes.keras_file import is_whole, load_model
 from recipes.recipe import Recipe
 
 try:
@@ -279,36 +278,6 @@ class RunDirectory:
                 f"{self.path} has no {path.name}: its training is unfinished. {command} goes on with it"
             )
         return path
-
-
-def load_model(path) -> Any:  # Keras declares None and other things beside the model
-    """Reads a `.keras` file. One from a stranger runs no code: `safe_mode` is Keras's default.
-
-    Raises:
-        UserError: If it is damaged, or holds something else than a model of known layers.
-    """
-    if not is_whole(path):
-        raise UserError(f"{path} is damaged, or not a .keras file")
-    import keras  # takes seconds, with its backend
-
-    import sb_keras  # noqa: F401 (its layers are known to Keras then)
-
-    try:
-        return keras.saving.load_model(path)
-    except Exception as error:  # whatever a stranger's file makes Keras, h5py and the layers raise
-        # Keras puts the cause behind a page of configuration, and another behind it.
-        reason = str(error).rpartition("Exception encountered: ")[2].strip().partition("\n")[0]
-        raise UserError(f"{path} cannot be loaded ({type(error).__name__}: {reason[:300]})") from error
-
-
-def is_whole(path):
-    """Whether a `.keras` file, which is a zip archive, has every byte that was written (by its CRCs)."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    # NotImplementedError and RuntimeError: compression or encryption that zipfile does not know
-    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError):
-        return False
 
 
 def _epoch(checkpoint):

@@ -175,7 +175,7 @@ def test_help_imports_nothing_heavy(name):
         (("tflite.compress", "x", "--method", "prune", "--out", "x", "--set", "epochs=1"), "compression"),
         (("tflite.evaluate", "x.tflite", "digit"), "unknown recipe 'digit'"),
         (("tflite.benchmark", "x.tflite"), "expected a .tflite file"),
-        (("tflite.classify", "x.png", "--model", "x.tflite"), "cannot read x.tflite"),
+        (("tflite.classify", "x.png", "--model", "x.tflite"), "no such file or folder: x.png"),
     ],
 )
 def test_mistakes_on_the_command_line_are_answered_at_once(arguments, message):

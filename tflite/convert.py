@@ -19,7 +19,8 @@ from recipes.data import load
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
 from recipes.files import check_tflite, write_bytes
-from recipes.run_directory import RunDirectory, load_model
+from recipes.keras_file import load_model
+from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
 from sb_keras.table import format_table
 

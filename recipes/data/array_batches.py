@@ -4,9 +4,8 @@ import dataclasses
 
 import keras
 import numpy as np
-from PIL import Image
 
-from recipes.data.split import Split, middle
+from recipes.data.split import Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,17 +80,6 @@ def pad_crop_flip(images, rng, pad, flip):
         coin = rng.random((batch, 1, 1, 1)) < 0.5
         images = np.where(coin, images[:, :, ::-1], images)
     return images
-
-
-def picture_batch(picture, data):
-    """A picture as a network takes it: a batch of one, normalized.
-
-    Args:
-        picture: A Pillow image of mode RGB, which is stretched as test pictures are.
-        data: The recipe's `recipes.settings.Data`.
-    """
-    pixels = np.asarray(picture.resize((data.whole_size, data.whole_size), Image.Resampling.BILINEAR))
-    return normalize(middle(pixels, data.image_size), data)[None]
 
 
 def normalize(pixels, data):

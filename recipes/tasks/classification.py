@@ -5,7 +5,6 @@ import numpy as np
 import sb_keras
 from recipes import answers
 from recipes.command import progress
-from recipes.data.array_batches import picture_batch
 from recipes.tasks.task import Task
 
 
@@ -79,7 +78,7 @@ class Classification(Task):
         return report.HEAD, report.class_rows(predictions), summary
 
     def answer(self, model, recipe, classes, picture, least_score=0.0):
-        (probabilities,) = model.predict_on_batch(picture_batch(picture, recipe.data))
+        (probabilities,) = model.predict_on_batch(answers.batch_of(picture, recipe.data))
         order = np.argsort(-probabilities, kind="stable")
         return answers.classes([(classes[label], float(probabilities[label])) for label in order])
 

@@ -5,7 +5,6 @@ import numpy as np
 import sb_keras
 from recipes import answers
 from recipes.command import progress
-from recipes.data.array_batches import picture_batch
 from recipes.errors import UserError
 from recipes.run_directory import RunDirectory
 from recipes.tasks.task import Task
@@ -97,7 +96,7 @@ class Detection(Task):
         return report.HEAD, report.class_rows(dataset.classes, metrics), summary
 
     def answer(self, model, recipe, classes, picture, least_score=0.0):
-        outputs = model.predict_on_batch(picture_batch(picture, recipe.data))
+        outputs = model.predict_on_batch(answers.batch_of(picture, recipe.data))
         found = sb_keras.detection.detect(
             outputs, sb_keras.detection.ssdlite_anchors(model.inputs[0].shape[1:])
         )

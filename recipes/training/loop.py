@@ -14,8 +14,8 @@ import sb_keras
 from recipes.data import load
 from recipes.errors import UserError
 from recipes.files import full_disk_reported, replacing
+from recipes.keras_file import load_model
 from recipes.plots import plot_curves
-from recipes.run_directory import load_model
 from recipes.tasks import task_of
 from recipes.training import event_files
 from recipes.training.distribution import (

@@ -13,7 +13,8 @@ import pytest
 
 import sb_keras
 from recipes.errors import UserError
-from recipes.run_directory import RunDirectory, load_model
+from recipes.keras_file import load_model
+from recipes.run_directory import RunDirectory
 from sb_keras.graph import inner_layers
 
 EARLIER = pathlib.Path(__file__).parent / "earlier"

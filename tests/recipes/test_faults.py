@@ -9,8 +9,9 @@ import tiny
 
 from recipes.errors import UserError
 from recipes.files import replacing
+from recipes.keras_file import load_model
 from recipes.registry import RECIPES
-from recipes.run_directory import RunDirectory, load_model
+from recipes.run_directory import RunDirectory
 from recipes.training.event_files import LambdaHistograms
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]

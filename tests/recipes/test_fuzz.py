@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 import sb_keras
 from recipes.errors import UserError
 from recipes.fields import flat_items
+from recipes.keras_file import load_model
 from recipes.recipe import Recipe
 from recipes.registry import RECIPES
-from recipes.run_directory import load_model
 
 RECIPE = RECIPES["cifar10-mobilenetv2-sb"]
 KEYS = [key for key, _ in flat_items(RECIPE)]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from recipes.run_directory import RunDirectory, load_model
+from recipes.keras_file import load_model
+from recipes.run_directory import RunDirectory
 from recipes.tasks import TASKS
 from recipes.training import monitoring
 
