@@ -8,6 +8,7 @@ import json
 import pathlib
 import sys
 import time
+import zlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -171,11 +172,10 @@ def draw_class(canvas, font, rows):
 
 
 def draw_objects(canvas, font, rows):
-    """Draws boxes, a color a class."""
-    names = sorted({row["class"] for row in rows})
+    """Draws boxes, in a color that a class has on every picture."""
     for row in reversed(rows):  # the surest ones on top
         top, left, bottom, right = row["box_yxyx"]
-        color = COLORS[names.index(row["class"]) % len(COLORS)]
+        color = COLORS[zlib.crc32(row["class"].encode()) % len(COLORS)]
         canvas.rectangle((left, top, right, bottom), outline=color, width=max(2, font.size // 6))
         _write(canvas, font, (left, top), f"{row['class']} {row['score']:.0%}", color)
 

@@ -69,7 +69,11 @@ class Recipe:
             check_one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
         if self.early_stopping_epochs is not None:
             check_in_range("early_stopping_epochs", self.early_stopping_epochs, least=1)
-        check_in_range("optimizer.warmup_epochs", self.optimizer.warmup_epochs, below=self.epochs)
+        if self.optimizer.warmup_epochs >= self.epochs:
+            raise UserError(
+                f"epochs must be more than optimizer.warmup_epochs, {self.optimizer.warmup_epochs}. "
+                f"Received: {self.epochs}"
+            )
         for key in ("label_smoothing", "class_weights"):
             if getattr(self, key) and self.data.task != "classification":
                 raise UserError(f"{key} is for classifiers. Received: {getattr(self, key)}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 
 import numpy as np
 
@@ -11,6 +12,13 @@ from recipes.data.objects import ObjectFiles, objects_of, readable
 from recipes.data.pictures import complain, listed
 from recipes.data.split import dataset_of
 from recipes.errors import UserError
+
+# Files that tell which tool wrote a folder.
+SIGNS = {
+    "yolo": ("data.yaml", "classes.txt"),
+    "coco": ("annotations/*.json", "*/_annotations.coco.json", "*.json"),
+    "voc_folder": ("Annotations/*.xml", "*.xml", "*/*.xml"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +41,14 @@ class Annotated:
     size: tuple[float, float] | None = None
 
 
+def hint(root):
+    """Which `data.name` a folder looks like, as a sentence; nothing if it looks like none."""
+    for name, patterns in SIGNS.items():
+        if any(next(pathlib.Path(root).glob(pattern), None) for pattern in patterns):
+            return f" It looks like {name}: --set data.name={name}"
+    return ""
+
+
 def dataset(root, classes, pictures, left_out, skip_bad):
     """The `recipes.data.Dataset` of annotated pictures.
 
@@ -44,15 +60,13 @@ def dataset(root, classes, pictures, left_out, skip_bad):
         skip_bad: Whether to leave out damaged pictures, and objects that are none.
 
     Raises:
-        UserError: If pictures or objects are damaged, unless `skip_bad`, or there are no objects to learn.
+        UserError: If pictures or objects are damaged, unless `skip_bad`.
     """
     left_out.report()
     splits = {name: _split(root, len(classes), some, skip_bad) for name, some in pictures.items()}
-    learned = set(splits["train"].labels[splits["train"].labels >= 0].tolist())
-    if not learned:
-        raise UserError(f"{root} has no objects in its {len(splits['train'])} training pictures")
-    absent = [name for label, name in enumerate(classes) if label not in learned]
-    if absent:
+    counts = splits["train"].counts(len(classes))
+    absent = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if 0 < len(absent) < len(classes):
         print(f"{root} has no training objects of {', '.join(absent)}")
     return dataset_of(classes, splits)
 

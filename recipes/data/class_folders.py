@@ -16,6 +16,7 @@ SPLITS = {
     "validation": ("validation", "valid", "val"),
     "test": ("test", "testing"),
 }
+MADE = ("__MACOSX", "@eaDir")  # by the Mac's archiver, by Synology's
 NO_PICTURE = "no pictures by their suffix"
 NAMED = 3
 
@@ -134,6 +135,19 @@ def pictures_of(folder, classes, left_out):
     return np.array(paths, str), np.array(labels, "int32")
 
 
+def read_text(path):
+    """The text of a UTF-8 file, without the mark that Windows's editors put before it.
+
+    Raises:
+        UserError: If it is not UTF-8.
+    """
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise UserError(f"{printable(path)} must be UTF-8. Received: the byte {byte:#04x}") from error
+
+
 def printable(path):
     """A path as text, in which bytes that are no UTF-8 are written as their numbers."""
     return os.fsencode(path).decode(errors="backslashreplace")
@@ -170,5 +184,5 @@ def files_in(folder, left_out):
 
 
 def _is_hidden(name):
-    """Whether some program, not the user, made it: macOS's `._photo.jpg`, `.ipynb_checkpoints`."""
-    return name.startswith(".")
+    """Whether some program, not the user, made it: macOS's `._photo.jpg`, `.ipynb_checkpoints`, `MADE`."""
+    return name.startswith(".") or name in MADE

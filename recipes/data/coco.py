@@ -11,7 +11,7 @@ import re
 
 from recipes.data import annotations
 from recipes.data.annotations import Annotated
-from recipes.data.class_folders import LeftOut, files_in, is_picture, split_named
+from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text, split_named
 from recipes.data.pictures import complain
 from recipes.errors import UserError
 
@@ -33,7 +33,8 @@ def load_coco(data):
         else:
             left_out.add("JSON without images, annotations and categories", path)
     if not contents:
-        raise UserError(f"{root} has no JSON file of COCO's form, with {', '.join(KEYS)}")
+        message = f"{root} has no JSON file of COCO's form, with {', '.join(KEYS)}."
+        raise UserError(message + annotations.hint(root))
     splits = _splits(root, contents)
     categories = {path: _categories(path, content) for path, content in contents.items()}
     first, *others = splits.values()
@@ -60,8 +61,7 @@ def load_coco(data):
 def _read(path):
     """The content of a JSON file; None if it is none of COCO's."""
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON that can be read: {str(error)[:100]}") from error
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in KEYS):

@@ -1,7 +1,9 @@
 """Loading the data set that a recipe names."""
 
+import collections
 import dataclasses
 import importlib
+import unicodedata
 
 from recipes.data.catalog import CATALOG, check
 from recipes.errors import UserError
@@ -14,8 +16,8 @@ def load(data):
         data: A `recipes.recipe.Data`.
 
     Returns:
-        A `recipes.data.Dataset`. With `data.validation_fraction` a share of the training pictures, always the
-        same ones, is its validation split.
+        A `recipes.data.Dataset`. If it has no validation pictures of its own, but those of the test, a share
+        of the training pictures, `data.validation_fraction`, always the same ones, is its validation split.
 
     Raises:
         UserError: If the data are not there or not usable.
@@ -32,10 +34,22 @@ def load(data):
     absent = [name for label, name in enumerate(dataset.classes) if dataset.train.lacks(label)]
     if absent:
         raise UserError(f"{data.name} has no training images of {', '.join(absent)}")
-    if not data.validation_fraction:
+    _tell_similar(dataset.classes)
+    if not data.validation_fraction or dataset.validation is not dataset.test:
         return dataset
     train, validation = dataset.train.hold_out(data.validation_fraction, dataset.classes)
+    validation.check(dataset.classes, f"the pictures of {data.name} that are held out for validation")
     return dataclasses.replace(dataset, train=train, validation=validation)
+
+
+def _tell_similar(classes):
+    """Says which classes have names that differ in case or in how they are written only."""
+    spellings = collections.defaultdict(list)
+    for name in classes:
+        spellings[unicodedata.normalize("NFKC", name).casefold()].append(name)
+    for names in spellings.values():
+        if len(names) > 1:
+            print(f"these are different classes, though their names are nearly the same: {', '.join(names)}")
 
 
 def check_backend(data):

@@ -41,7 +41,9 @@ class Objects(IndexedSplit):
         return self.select(np.sort(order[count:])), self.select(np.sort(order[:count]))
 
     def check(self, classes, images):
-        """`objects_of` has looked at every object already."""
+        """Raises a `UserError` unless there is an object to be found; `objects_of` has looked at each."""
+        if not np.any((self.labels >= 0) & ~self.difficult):
+            raise UserError(f"{images} must have objects that are not difficult or a crowd. Received: none")
 
     def lacks(self, label):
         """A class without a training object has an average precision of its own: none."""

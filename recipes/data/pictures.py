@@ -10,6 +10,7 @@ from recipes.data import image_files
 from recipes.errors import UserError
 
 NAMED = 5
+PNG = b"\x89PNG\r\n\x1a\n"  # how such a file begins
 # A JPEG's EXIF data are among its first segments; where a PNG's are is free.
 _HEADER_BYTES = 16384
 _MAY_BE_TURNED = rb"\C*(Exif|eXIf|profile type exif|:Orientation)\C*"
@@ -28,7 +29,7 @@ def decode(content):
         tf.io.is_jpeg(content),
         lambda: _turned(tf.io.decode_jpeg(content, channels=3, dct_method=_DCT), orientation(content)),
         lambda: tf.cond(
-            tf.strings.substr(content, 0, 8) == b"\x89PNG\r\n\x1a\n",
+            tf.strings.substr(content, 0, 8) == PNG,
             lambda: _turned(tf.io.decode_png(content, channels=3), orientation(content)),
             lambda: _by_pillow(content),
         ),
@@ -111,7 +112,12 @@ def decodable(names, content_of, skip_bad):
     def complaint(row):
         try:
             content = content_of(row)
-            in_graph(tf.constant(content))
+            if content.startswith((b"\xff\xd8\xff", PNG)):
+                in_graph(tf.constant(content))
+            else:  # an error that passes through TensorFlow is logged with everything around it
+                image_files.read_rgb(content, "it")
+        except UserError:
+            return f"{names[row]} ({_reason(content)})"
         except OSError as error:
             return f"{names[row]} ({error.strerror})"
         except tf.errors.OpError:

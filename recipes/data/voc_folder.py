@@ -16,7 +16,7 @@ import defusedxml.ElementTree
 
 from recipes.data import annotations
 from recipes.data.annotations import Annotated
-from recipes.data.class_folders import LeftOut, files_in, is_picture, split_named
+from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text, split_named
 from recipes.data.pictures import complain
 from recipes.errors import UserError
 
@@ -43,7 +43,9 @@ def load_voc_folder(data):
             left_out.add("neither pictures nor XML", path)
     complain(bad, data.skip_bad)
     if not found:
-        raise UserError(f"{root} has no pictures with an XML file of PASCAL VOC's form")
+        raise UserError(
+            f"{root} has no pictures with an XML file of PASCAL VOC's form.{annotations.hint(root)}"
+        )
     for path in filter(is_picture, files):
         if path not in found:
             left_out.add("without an XML file", path)
@@ -52,7 +54,7 @@ def load_voc_folder(data):
     for picture in found.values():
         picture.labels[:] = [numbers[label] for label in picture.labels]
     return annotations.dataset(
-        root, tuple(names), _splits(root, found, data.skip_bad), left_out, data.skip_bad
+        root, tuple(names), _splits(root, found, left_out, data.skip_bad), left_out, data.skip_bad
     )
 
 
@@ -112,7 +114,7 @@ def _picture(path, filename, pictures):
     return candidates[0]
 
 
-def _splits(root, found, skip_bad):
+def _splits(root, found, left_out, skip_bad):
     """The pictures by split: by ImageSets/Main, else by the names of their folders."""
     lists = root / "ImageSets" / "Main"
     splits = collections.defaultdict(list)
@@ -122,12 +124,16 @@ def _splits(root, found, skip_bad):
         if "train" not in files and (lists / "trainval.txt").is_file():
             files["train"] = lists / "trainval.txt"
         for split, path in files.items():
-            names = [
-                line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-            ]
+            lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+            # A name may have spaces; lists for one class have 1 or -1 behind it.
+            names = [line if line in by_stem else line.split()[0] for line in lines]
             unknown = [name for name in names if name not in by_stem]
             complain([f"{name} ({path} names it, and it is not there)" for name in unknown], skip_bad)
             splits[split] = [by_stem[name] for name in names if name in by_stem]
+        listed = {picture.path for some in splits.values() for picture in some}
+        for path in found:
+            if path not in listed:
+                left_out.add("in no list of ImageSets", path)
     else:
         for path, picture in found.items():
             parts = pathlib.Path(path).relative_to(root).parts[:-1]

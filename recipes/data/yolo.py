@@ -14,7 +14,7 @@ import yaml
 
 from recipes.data import annotations
 from recipes.data.annotations import Annotated
-from recipes.data.class_folders import LeftOut, files_in, is_picture
+from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text
 from recipes.data.pictures import complain
 from recipes.errors import UserError
 
@@ -31,11 +31,12 @@ def load_yolo(data):
     if descriptions:
         classes, splits = _described(descriptions[0], left_out)
     elif (root / "classes.txt").is_file():
-        lines = (root / "classes.txt").read_text(encoding="utf-8").splitlines()
+        lines = read_text(root / "classes.txt").splitlines()
         classes = tuple(line.strip() for line in lines if line.strip())
         splits = {"train": sorted(filter(is_picture, files_in(root, left_out)))}
     else:
-        raise UserError(f"{root} must have a data.yaml, or a classes.txt with a name a line")
+        message = f"{root} must have a data.yaml, or a classes.txt with a name a line."
+        raise UserError(message + annotations.hint(root))
     if len(set(classes)) < len(classes) or not classes:
         raise UserError(f"{root} must name its classes, each once. Received: {', '.join(classes) or 'none'}")
     found, bad, without = {}, [], 0
@@ -49,16 +50,34 @@ def load_yolo(data):
             except UserError as error:
                 bad.append(f"{os.path.relpath(labels, root)} ({error})")
     complain(bad, data.skip_bad)
+    _tell_orphans(root, [path for paths in splits.values() for path in paths])
     if without:
         print(f"{without} pictures without a file of labels teach what is no object")
     return annotations.dataset(root, classes, found, left_out, data.skip_bad)
 
 
+def _tell_orphans(root, pictures):
+    """Says which files of labels have no picture."""
+    labels = {os.path.realpath(_labels_file(path)) for path in pictures}
+    folders = {os.path.dirname(path) for path in labels}
+    files = {
+        os.path.join(folder, name)
+        for folder in folders
+        if os.path.isdir(folder)
+        for name in os.listdir(folder)
+    }
+    orphans = LeftOut(root)
+    for path in sorted(files - labels):
+        if path.endswith(".txt") and os.path.basename(path) != "classes.txt":
+            orphans.add("labels without a picture", path)
+    orphans.report()
+
+
 def _described(path, left_out):
     """Names of the classes, and the pictures by split, of a yaml file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
         raise UserError(f"{path} is no YAML that can be read: {str(error).splitlines()[0]}") from error
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict):
@@ -101,7 +120,7 @@ def _existing(path, key, base, entry):
 def _pictures(place, left_out):
     if place.is_dir():
         return sorted(filter(is_picture, files_in(place, left_out)))
-    lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
     paths = [os.path.normpath(place.parent / line) for line in lines]
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
@@ -120,8 +139,7 @@ def _annotated(path, labels, classes):
     found = Annotated(path)
     if not os.path.isfile(labels):
         return found
-    with open(labels, encoding="utf-8", errors="replace") as file:
-        rows = [line.split() for line in file if line.strip()]
+    rows = [line.split() for line in read_text(labels).splitlines() if line.strip()]
     for number, row in enumerate(rows, 1):
         try:
             label, *values = map(float, row)

@@ -1,5 +1,7 @@
 """Detectors: objects in boxes."""
 
+import functools
+
 import numpy as np
 
 import sb_keras
@@ -116,14 +118,21 @@ class Detection(Task):
 def detect(model, split, recipe):
     """Yields, for every batch of a split, the targets, the model's outputs and the detections by picture."""
     import keras
-    import tensorflow as tf
 
-    anchors = sb_keras.detection.ssdlite_anchors(model.inputs[0].shape[1:])
-    suppress = tf.function(lambda outputs: sb_keras.detection.detect(outputs, anchors))
+    suppress = _suppression(model.inputs[0].shape[1:])
     for images, targets in split.evaluation_batches(recipe.data, recipe.batch_size):
         outputs = model.predict_on_batch(images)
         found = keras.tree.map_structure(lambda tensor: tensor.numpy(), suppress(outputs))
         yield targets, outputs, by_picture(found)
+
+
+@functools.cache
+def _suppression(input_shape):
+    """`sb_keras.detection.detect` for detectors of an input shape, traced once for all evaluations."""
+    import tensorflow as tf
+
+    anchors = sb_keras.detection.ssdlite_anchors(input_shape)
+    return tf.function(lambda outputs: sb_keras.detection.detect(outputs, anchors), reduce_retracing=True)
 
 
 def by_picture(found):

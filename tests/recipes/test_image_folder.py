@@ -1,6 +1,7 @@
 """Tests of the data set of users' own pictures: folders of PNG, JPEG and other files."""
 
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -77,6 +78,24 @@ def test_train_validation_and_test_folders(tmp_path):
     assert dataset.classes == ("cat", "dog")
 
 
+def test_own_validation_pictures_are_used(tmp_path):
+    """None are held out of the training then; without a test folder they are the test, and some are."""
+    for name, count in (("train", 8), ("valid", 3), ("test", 2)):
+        write_classes(tmp_path / "all" / name, count=count)
+        write_classes(tmp_path / "two" / name, count=count)
+    sizes = [len(split) for split in load(tmp_path / "all", validation_fraction=0.25).parts.values()]
+    assert sizes == [16, 6, 4]
+    shutil.rmtree(tmp_path / "two" / "test")
+    sizes = [len(split) for split in load(tmp_path / "two", validation_fraction=0.25).parts.values()]
+    assert sizes == [12, 4, 6]
+
+
+def test_classes_that_are_nearly_the_same(tmp_path, capsys):
+    write_classes(tmp_path, ("Cat", "cat", "dog"), count=4)
+    assert load(tmp_path).classes == ("Cat", "cat", "dog")
+    assert "though their names are nearly the same: Cat, cat" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["validation", "test"])
 def test_one_of_validation_and_test_serves_for_both(name, tmp_path):
     write_classes(tmp_path / "train", count=3)
@@ -116,6 +135,7 @@ def test_no_picture_is_left_out_in_silence(tmp_path, capsys):
         image.save(tmp_path / "cat" / name, "JPEG" if name == "e.jfif" else None)
     for name in ("notes.txt", "labels.xml", "clip.mp4", "IMG_0001"):
         (tmp_path / "cat" / name).write_text("not a picture")
+    (tmp_path / "__MACOSX" / "cat").mkdir(parents=True)
     (tmp_path / "dog" / ".ipynb_checkpoints").mkdir()
     write_picture(tmp_path / "dog" / ".ipynb_checkpoints" / "0-checkpoint.png")
     write_picture(tmp_path / "loose.png")
@@ -129,7 +149,7 @@ def test_no_picture_is_left_out_in_silence(tmp_path, capsys):
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"left out of {tmp_path}: ")
     assert "4 no pictures by their suffix (cat/" in line
-    assert "1 hidden (dog/.ipynb_checkpoints)" in line
+    assert "2 hidden (__MACOSX, dog/.ipynb_checkpoints)" in line
     assert "1 outside the class folders (loose.png)" in line
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -156,6 +157,26 @@ def test_layouts_of_tools(tmp_path):
         np.testing.assert_allclose(dataset.test.boxes_yxyx, expected.test.boxes_yxyx, atol=1e-6)
 
 
+def test_marks_of_windows_editors(tmp_path):
+    for name, write in WRITERS.items():
+        write(tmp_path / name, splits(), CLASSES)
+        for path in (tmp_path / name).rglob("*"):
+            if path.suffix in (".txt", ".json", ".yaml", ".xml"):
+                path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        assert read(name, tmp_path / name).classes == CLASSES
+
+
+def test_what_no_list_and_no_picture_names_is_said(tmp_path, capsys):
+    WRITERS["voc_folder"](tmp_path / "voc", splits(), CLASSES)
+    (tmp_path / "voc" / "ImageSets" / "Main" / "train.txt").write_text("a\nccc\n")
+    assert len(read("voc_folder", tmp_path / "voc").train) == 2
+    assert "1 in no list of ImageSets (JPEGImages/bb.png)" in capsys.readouterr().out
+    WRITERS["yolo"](tmp_path / "yolo", splits(), CLASSES)
+    (tmp_path / "yolo" / "labels" / "train" / "gone.txt").write_text("1 0.5 0.5 0.1 0.1\n")
+    read("yolo", tmp_path / "yolo")
+    assert "1 labels without a picture (labels/train/gone.txt)" in capsys.readouterr().out
+
+
 # Wrong data sets: what is done to a good one, and the line that says so.
 
 
@@ -282,7 +303,30 @@ WRONG = {
     "coco: no objects": (
         "coco",
         edit_json(lambda c: c.update(annotations=[])),
-        "no objects in its 3 training pictures",
+        "the train images of coco must have objects that are not difficult or a crowd. Received: none",
+    ),
+    "voc: only difficult": (
+        "voc_folder",
+        lambda r: [
+            p.write_text(p.read_text().replace("<difficult>0", "<difficult>1"))
+            for p in r.glob("Annotations/*")
+        ],
+        "must have objects that are not difficult or a crowd. Received: none",
+    ),
+    "voc: a folder of COCO's": (
+        "voc_folder",
+        lambda r: (shutil.rmtree(r), write_coco(r, splits(), CLASSES)),
+        "PASCAL VOC's form. It looks like coco: --set data.name=coco",
+    ),
+    "coco: a folder of YOLO's": (
+        "coco",
+        lambda r: (shutil.rmtree(r), write_yolo(r, splits(), CLASSES)),
+        "It looks like yolo: --set data.name=yolo",
+    ),
+    "yolo: Latin-1": (
+        "yolo",
+        lambda r: (r / "data.yaml").write_bytes("names: [é]".encode("latin-1")),
+        "data.yaml must be UTF-8. Received: the byte 0xe9",
     ),
     "yolo: nothing": (
         "yolo",
