@@ -124,7 +124,9 @@ def test_boxes_outside_are_cut_off_and_counted(tmp_path, capsys):
 
 
 def test_polygons_of_yolo(tmp_path):
-    write_yolo(tmp_path, {"train": [picture("a.png", [])], "val": [picture("bb.png", [])]}, CLASSES)
+    write_yolo(
+        tmp_path, {"train": [picture("a.png", [])], "val": [picture("bb.png", [(1, 1, 9, 9, 0, 0)])]}, CLASSES
+    )
     (tmp_path / "labels" / "train" / "a.txt").write_text("1 0.2 0.3 0.6 0.1 0.4 0.9\n")
     split = read("yolo", tmp_path).train
     np.testing.assert_allclose(split.boxes_yxyx[0], [[0.1, 0.2, 0.9, 0.6]], atol=1e-6)
