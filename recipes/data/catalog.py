@@ -114,6 +114,13 @@ CATALOG = {
         ("pad_crop", "random_resized_crop", "none"),
         checks=(_check_own_folder,),
     ),
+    "voc": Entry(
+        "recipes.data.voc:load_voc",
+        "detection",
+        ("ssd", "none"),
+        image_sizes=DETECTOR_SIZES,
+        checks=(_check_splits, _check_folder),
+    ),
     **{
         name: Entry(
             f"recipes.data.{name}:load_{name}",
@@ -124,13 +131,6 @@ CATALOG = {
         )
         for name in ("voc_folder", "coco", "yolo")
     },
-    "voc": Entry(
-        "recipes.data.voc:load_voc",
-        "detection",
-        ("ssd", "none"),
-        image_sizes=DETECTOR_SIZES,
-        checks=(_check_splits, _check_folder),
-    ),
 }
 
 

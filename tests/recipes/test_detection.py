@@ -143,7 +143,7 @@ def test_what_goes_with_what():
         (
             NAME,
             "data.name=image_folder",
-            "must be one of voc, as .*Received: image_folder, which is for class",
+            "must be one of voc, .*, as .*Received: image_folder, which is",
         ),
         ("digits-mobilenetv2-sb", "model.builder=SSDLite", "model.builder, with data.name=digits, must be"),
         ("digits-mobilenetv2-sb", "model.backbone=x", "model.builder, with model.backbone, must be"),
@@ -172,7 +172,7 @@ def test_a_model_of_other_classes_is_refused(finished):
 
 @pytest.mark.slow
 def test_learns_eight_pictures_by_heart(rectangles, tmp_path):
-    settings = ["epochs=100", "batch_size=8", "data.augmentation=none", "data.flip=false"]
+    settings = ["epochs=100", "batch_size=8", "data.augmentation=none"]
     recipe = RECIPES["voc-ssdlite-mobilenetv2-static"].override([*settings, "optimizer.learning_rate=0.02"])
     result = loop.train(RunDirectory(tmp_path), recipe=recipe)
     assert result["test_mean_average_precision"] > 0.9

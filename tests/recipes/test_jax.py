@@ -75,6 +75,7 @@ def test_training(finished):
     expected = {
         "recipe.json",
         "log.csv",
+        "classes.json",
         "result.json",
         "best.keras",
         "final.keras",

@@ -17,6 +17,7 @@ from recipes import train
 from recipes.command import exit_code
 from recipes.data.records import Records
 from recipes.data.tf_batches import Arrays
+from recipes.own import boxes, photos
 from recipes.registry import RECIPES
 from recipes.tasks import task_of
 from sb_keras.models import mnasnet, mobilenet_v2, shufflenet_v2
@@ -30,7 +31,8 @@ NARROW = [
     if recipe.model.width_multiplier == 0.35 or recipe.model.builder in ("MnasNet", "ShuffleNetV2")
 ]
 # They begin with ImageNet's weights: see test_photos.py.
-PHOTOS = [name for name, recipe in RECIPES.items() if recipe.data.name == "image_folder"]
+# Those for one's own pictures have tests of their own.
+OWN = [recipe.name for recipe in (*photos.RECIPES, *boxes.RECIPES)]
 IMAGENET = [name for name, recipe in RECIPES.items() if recipe.data.name == "imagenet2012"]
 
 
@@ -75,7 +77,7 @@ def shallow(monkeypatch):
 
 def test_every_data_set_and_kind_is_here():
     kinds = {(RECIPES[name].data.name, RECIPES[name].model.attention.kind) for name in NARROW}
-    others = [recipe for name, recipe in RECIPES.items() if name not in PHOTOS]
+    others = [recipe for name, recipe in RECIPES.items() if name not in OWN]
     assert kinds == {(recipe.data.name, recipe.model.attention.kind) for recipe in others}
 
 

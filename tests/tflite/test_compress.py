@@ -50,7 +50,7 @@ def test_command(run, digits, options, what, tmp_path, capsys):
     assert command(run.path, *options, *QUICK, "--out", out, "--csv", table, "--layers-csv", layers) == 0
     printed = capsys.readouterr().out
     assert what in printed
-    assert printed.startswith("fine-tuning, 4 steps; ")  # what takes minutes says so at once
+    assert printed.startswith("fine-tuning, 4 steps: the first takes a minute")  # it says so at once
     metadata = read_metadata(out)
     assert what in metadata.description
     assert metadata.labels == tuple("0123456789")
