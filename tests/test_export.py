@@ -67,7 +67,7 @@ def model(request, two_blocks, randomize, ten_images):
     return model
 
 
-@pytest.mark.parametrize("form", ["raw", "folded"])
+@pytest.mark.parametrize("form", [pytest.param("raw", marks=pytest.mark.slow), "folded"])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_other_runtimes_answer_as_keras(model, form, runtime, ten_images, tmp_path):
     """The same file takes one image and several."""

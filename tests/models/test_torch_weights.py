@@ -200,7 +200,7 @@ def write_safetensors(tensors, path):
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
-@pytest.mark.parametrize("size", [64, 75])
+@pytest.mark.parametrize("size", [pytest.param(64, marks=pytest.mark.slow), 75])
 def test_the_function_is_the_same(trained, size, rng, tmp_path):
     """To 1e-4 of the logits' size: fifty layers in float32, summed in another order."""
     name, width, network = trained

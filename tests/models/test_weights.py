@@ -130,6 +130,7 @@ def test_every_published_width_has_the_same_shapes(width):
     assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
 
 
+@pytest.mark.slow
 def test_models_and_runs_of_this_package(x, tmp_path):
     static = randomize(sb_keras.MobileNetV2((64, 64, 3), 0.1, classes=5))
     static.save(tmp_path / "best.keras")

@@ -108,6 +108,7 @@ def test_two_devices_and_mixed_precision(noise, tmp_path, run_train):
     assert {weight.dtype for weight in two.load_model().trainable_variables} == {"float32"}
 
 
+@pytest.mark.slow
 def test_steps_per_execution_change_nothing(tmp_path, run_train):
     """On one device, bit for bit."""
     runs = [RunDirectory(tmp_path / str(steps)) for steps in (1, 2)]

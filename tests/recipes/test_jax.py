@@ -104,6 +104,7 @@ def test_going_on(finished, tmp_path):
     assert_same_training(RunDirectory(tmp_path / "run"), finished[0])
 
 
+@pytest.mark.slow
 def test_programs(finished, tmp_path):
     run_dir = str(finished[0].path)
     sheet, plot = str(tmp_path / "sheet.png"), str(tmp_path / "plot.png")

@@ -158,6 +158,7 @@ def test_a_run_of_another_recipe_is_refused(finished, run_train, capsys):
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_mirrored_strategy_on_two_devices(finished, tmp_path):
     two_devices = """
     import tensorflow as tf

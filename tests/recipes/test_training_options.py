@@ -41,6 +41,7 @@ def test_moving_average_of_the_weights(tmp_path, run_train, monkeypatch):
     assert result["validation_accuracy"] == run.log[-1]["val_accuracy"]
 
 
+@pytest.mark.slow
 def test_the_average_survives_the_end_of_a_process(tmp_path, run_train, monkeypatch):
     """Cut off between the last checkpoint and the final model."""
     settings = ("optimizer.ema_momentum=0.7",)
@@ -139,7 +140,7 @@ def test_the_head_has_its_own_learning_rate(tmp_path, run_train):
     assert moved == {"predictions"}
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("interrupted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_early_stopping(tmp_path, run_train, monkeypatch, capsys, interrupted):
     """Two epochs after the best one the training ends, with the best one's weights; also when it goes on."""
     accuracies = [0.1, 0.4, 0.3, 0.4, 0.9, 0.9]

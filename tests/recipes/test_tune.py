@@ -63,6 +63,7 @@ def trained(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_search_with_training(tmp_path, capsys):
     directory = tmp_path / "search"
     assert run_tune(directory, "--choice", f"{LAMBDA}=0.1,0.5") == 0
@@ -301,7 +302,10 @@ def test_kinds_of_attention_need_not_have_all_the_values(trained, tmp_path):
     assert len(read_trials(tmp_path / "s")) == 4
 
 
-@pytest.mark.parametrize("algorithm", ["grid", "random", "bayesian", "hyperband"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["grid", *(pytest.param(each, marks=pytest.mark.slow) for each in ("random", "bayesian", "hyperband"))],
+)
 def test_more_trials(algorithm, trained, tmp_path, capsys):
     """They go on where fewer ended: the trials are those of a search of all of them; fewer are refused."""
 

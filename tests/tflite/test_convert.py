@@ -83,7 +83,10 @@ def test_same_answers_as_keras(two_blocks, kind, randomize, ten_images):
         assert find_delegation(Interpreter(model_content=content)).left_out == ()
 
 
-@pytest.mark.parametrize("builder", [MobileNetV2, MnasNet, ShuffleNetV2])
+@pytest.mark.parametrize(
+    "builder",
+    [MobileNetV2, *(pytest.param(each, marks=pytest.mark.slow) for each in (MnasNet, ShuffleNetV2))],
+)
 def test_every_backbone(builder, randomize, ten_images):
     model = builder((32, 32, 3), 0.1, "sb", classes=5, classifier_activation=None)
     randomize(model, ten_images)

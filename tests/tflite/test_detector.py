@@ -92,7 +92,7 @@ def test_the_file_finds_what_keras_finds(model, content, pixels):
     assert_the_same_is_found(model, content, pixels)
 
 
-@pytest.mark.parametrize(("height", "width"), [(160, 160), (160, 256)])
+@pytest.mark.parametrize(("height", "width"), [pytest.param(160, 160, marks=pytest.mark.slow), (160, 256)])
 def test_pictures_of_another_size(height, width):
     pixels = rectangles(256)[:, :height, :width]
     model = detector(pixels, width=0.1)
@@ -131,6 +131,7 @@ def test_layout_is_that_of_tflites_detectors(content):
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantization", ["float16", "dynamic"])
 def test_smaller_weights(model, quantization, pixels):
     content = convert(model, quantization, normalization=(MEAN, STD))
@@ -248,6 +249,7 @@ def test_convert_and_evaluate_programs(run, pixels, tmp_path, monkeypatch, capsy
     assert "8 test images" in output
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_writes_nothing(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
     monkeypatch.setattr(

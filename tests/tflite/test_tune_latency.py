@@ -21,6 +21,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_latency_is_measured():
     """No program of 51 layers with attention runs in a microsecond, and none of 32×32 pixels in a minute."""
     assert 0.001 < tune.latency_ms(SMALL) < 60_000

@@ -60,6 +60,7 @@ def test_boxes(folder, weights, tmp_path):
     assert np.isfinite([row["val_loss"] for row in run.log]).all()
 
 
+@pytest.mark.slow
 def test_the_backbone_begins_as_it_was_trained(weights):
     """With Shift-and-Balance as well: λ is 0."""
     recipe = RECIPES["boxes-ssdlite-mobilenetv2-sb"].override(
