@@ -225,7 +225,8 @@ def test_a_detector(tmp_path, monkeypatch):
         return run.result
 
     monkeypatch.setattr(tuner, "train", train)
-    pictures = Objects(*[np.zeros(1000)] * 4, np.zeros(1000, bool))
+    rows = np.zeros(1000)
+    pictures = Objects(rows, rows, rows, rows, difficult=rows.astype(bool))
     dataset = Dataset((), pictures, pictures, pictures)
     monkeypatch.setattr("recipes.data.voc.load_voc", lambda data: dataset)
     arguments = ["voc-ssdlite-mobilenetv2-sb", "--run-dir", str(tmp_path / "s")]
