@@ -13,8 +13,8 @@ import zlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from recipes.data import middle
-from recipes.data.class_folders import NO_PICTURE, LeftOut, files_in, is_picture
+from recipes.data import middle, normalized
+from recipes.data.class_folders import LeftOut, pictures_in
 from recipes.data.image_files import read_rgb
 from recipes.errors import UserError, check_in_range
 from recipes.files import check_new_file
@@ -72,10 +72,7 @@ def pictures(args):
             yield from _frames(name, args.every or SECONDS)
         elif pathlib.Path(name).is_dir():
             left_out = LeftOut(name)
-            for path in sorted(files_in(name, left_out)):
-                if not is_picture(path):
-                    left_out.add(NO_PICTURE, path)
-                    continue
+            for path in pictures_in(name, left_out):
                 try:
                     yield path, read_rgb(path)
                 except UserError as error:
@@ -85,19 +82,18 @@ def pictures(args):
             yield name, read_rgb(name)
 
 
-def answer_all(args, answer, draw, table, key):
+def answer_all(args, answer, key):
     """Answers for every picture, on the terminal and where the arguments say.
 
     Args:
         args: Those of `add_arguments`.
         answer: A function from a picture to a list of dictionaries, what JSON holds.
-        draw: A function that draws them: of an `ImageDraw`, a font and such a list.
-        table: A function from such a list to lines for the terminal.
-        key: What the list is called in JSON.
+        key: What they are, as JSON calls the list: `"classes"` or `"objects"`.
 
     Raises:
         UserError: If there is no picture.
     """
+    draw, table = {"classes": (draw_class, classes_table), "objects": (draw_objects, objects_table)}[key]
     count = 0
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(open(args.json, "x", encoding="utf-8")) if args.json else None
@@ -121,8 +117,7 @@ def batch_of(picture, data):
         data: The recipe's `recipes.settings.Data`.
     """
     pixels = np.asarray(picture.resize((data.whole_size, data.whole_size), Image.Resampling.BILINEAR))
-    mean, std = np.array([data.mean, data.std], "float32")
-    return ((middle(pixels, data.image_size) / np.float32(255) - mean) / std)[None]
+    return normalized(middle(pixels, data.image_size), data.mean, data.std)[None]
 
 
 def classes(pairs):

@@ -49,12 +49,7 @@ def main(argv=None):
         rows = task.answer(model, recipe, classes, picture, SCORE if args.score is None else args.score)
         return rows if is_detector else rows[: args.top or TOP]
 
-    draw, table = (
-        (answers.draw_objects, answers.objects_table)
-        if is_detector
-        else (answers.draw_class, answers.classes_table)
-    )
-    answers.answer_all(args, answer, draw, table, task.answers)
+    answers.answer_all(args, answer, task.answered)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pathlib
 import sys
 
 import numpy as np
-from PIL import Image
 
 if not __package__:  # run as `python tflite/classify.py`: imports start at the root of the checkout
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
@@ -20,8 +19,8 @@ from recipes import answers
 from recipes.command import Parser, exit_code
 from recipes.data.image_files import read_rgb
 from recipes.errors import UserError, check_in_range
-from tflite.interpreter import open_interpreter, predict
-from tflite.metadata import read_metadata
+from tflite.interpreter import predict
+from tflite.picture_file import PictureFile, stretched
 
 
 def read_image(path, height, width):
@@ -47,10 +46,10 @@ def read_image(path, height, width):
     pixels = read_image("photo.jpg", 32, 32)
     ```
     """
-    return _stretched(read_rgb(path), height, width)
+    return stretched(read_rgb(path), height, width)
 
 
-class Classifier:
+class Classifier(PictureFile):
     """A .tflite file that gives a number for each class.
 
     Args:
@@ -69,20 +68,21 @@ class Classifier:
     """
 
     def __init__(self, path):
-        metadata = read_metadata(path)
-        if metadata is None or metadata.mean is None:
-            raise UserError(f"{path} does not say how its input is normalized: it has no metadata")
-        self.mean, self.std = np.array([metadata.mean, metadata.std], "float32")
-        self.interpreter = open_interpreter(path)
-        self.height, self.width, classes = _sizes(self.interpreter, path)
-        self.labels = metadata.labels or tuple(f"class {index}" for index in range(classes))
+        super().__init__(path)
+        match self.shapes:
+            case [[(1, _, _, 3)], [(1, classes)]]:
+                self.labels = self.labels or tuple(f"class {index}" for index in range(classes))
+            case inputs, outputs:
+                raise UserError(
+                    f"{path} is no image classifier: expected an input of shape (1, height, width, 3) and an "
+                    f"output of shape (1, classes). Received inputs {inputs} and outputs {outputs}"
+                )
         if len(self.labels) != classes:
             raise UserError(f"{path} has {classes} outputs and {len(self.labels)} class names")
 
     def classify(self, picture):
         """Pairs of class name and probability, the most probable first, for a Pillow image of mode RGB."""
-        pixels = _stretched(picture, self.height, self.width)
-        probabilities = predict(self.interpreter, [(pixels / np.float32(255) - self.mean) / self.std])[0]
+        (probabilities,) = predict(self.interpreter, [self.image_of(picture)])
         order = np.argsort(-probabilities, kind="stable")
         return [(self.labels[index], float(probabilities[index])) for index in order]
 
@@ -110,25 +110,6 @@ def classify(image, model):
     return Classifier(model).classify(read_rgb(image))
 
 
-def _stretched(picture, height, width):
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _sizes(interpreter, model):
-    """Height and width of the image that a model takes, and the number of its classes."""
-    shapes = [
-        [tuple(tensor["shape"].tolist()) for tensor in tensors]
-        for tensors in (interpreter.get_input_details(), interpreter.get_output_details())
-    ]
-    match shapes:
-        case [[(1, height, width, 3)], [(1, classes)]]:
-            return height, width, classes
-    raise UserError(
-        f"{model} is no image classifier: expected an input of shape (1, height, width, 3) and an output of "
-        f"shape (1, classes). Received inputs {shapes[0]} and outputs {shapes[1]}"
-    )
-
-
 def main(argv=None):
     parser = Parser("tflite.classify", __doc__)
     answers.add_arguments(parser)
@@ -145,7 +126,7 @@ def main(argv=None):
     def answer(picture):
         return answers.classes(classifier.classify(picture)[: args.top])
 
-    answers.answer_all(args, answer, answers.draw_class, answers.classes_table, "classes")
+    answers.answer_all(args, answer, "classes")
 
 
 if __name__ == "__main__":

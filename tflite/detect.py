@@ -11,9 +11,6 @@ import functools
 import pathlib
 import sys
 
-import numpy as np
-from PIL import Image
-
 if not __package__:  # run as `python tflite/detect.py`: imports start at the root of the checkout
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
@@ -21,13 +18,13 @@ from recipes import answers
 from recipes.command import Parser, exit_code
 from recipes.data.image_files import read_rgb
 from recipes.errors import UserError, check_in_range
-from tflite.interpreter import find_objects, open_interpreter
-from tflite.metadata import read_metadata
+from tflite.interpreter import find_objects
+from tflite.picture_file import PictureFile
 
 SCORE = 0.4
 
 
-class Detector:
+class Detector(PictureFile):
     """A .tflite file that finds objects.
 
     Args:
@@ -45,21 +42,14 @@ class Detector:
     """
 
     def __init__(self, path):
-        metadata = read_metadata(path)
-        if metadata is None or metadata.mean is None:
-            raise UserError(f"{path} does not say how its input is normalized: it has no metadata")
-        self.mean, self.std = np.array([metadata.mean, metadata.std], "float32")
-        self.labels = metadata.labels or ()
-        self.interpreter = open_interpreter(path)
-        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
-        shapes = [tuple(each["shape"].tolist()) for each in (*inputs, *outputs)]
-        match shapes:
-            case [(1, height, width, 3), (1, n, 4), (1, m), (1, k), (1,)] if n == m == k:
-                self.height, self.width = height, width
-            case _:
+        super().__init__(path)
+        match self.shapes:
+            case [[(1, _, _, 3)], [(1, n, 4), (1, m), (1, k), (1,)]] if n == m == k:
+                pass
+            case inputs, outputs:
                 raise UserError(
                     f"{path} is no detector: expected an input of shape (1, height, width, 3) and outputs of "
-                    f"shapes (1, n, 4), (1, n), (1, n), (1,). Received: {shapes}"
+                    f"shapes (1, n, 4), (1, n), (1, n), (1,). Received inputs {inputs} and outputs {outputs}"
                 )
 
     def detect(self, picture, least_score=SCORE):
@@ -72,8 +62,7 @@ class Detector:
         Returns:
             Dictionaries with `class`, `score` and `box_yxyx`: ymin, xmin, ymax and xmax in pixels.
         """
-        pixels = np.asarray(picture.resize((self.width, self.height), Image.Resampling.BILINEAR))
-        found = find_objects(self.interpreter, (pixels / np.float32(255) - self.mean) / self.std)
+        found = find_objects(self.interpreter, self.image_of(picture))
         size = picture.height, picture.width
         return answers.objects(
             found["boxes_yxyx"], found["classes"], found["scores"], self.labels, size, least_score
@@ -105,7 +94,7 @@ def main(argv=None):
     check_in_range("--score", args.score, least=0.0, below=1.0)
     answers.check_arguments(args)
     answer = functools.partial(Detector(args.model).detect, least_score=args.score)
-    answers.answer_all(args, answer, answers.draw_objects, answers.objects_table, "objects")
+    answers.answer_all(args, answer, "objects")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 
 from recipes import registry
 from recipes.command import Parser, exit_code, start_keras
-from recipes.data import load, middle
+from recipes.data import load, middle, normalized
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
 from recipes.run_directory import RunDirectory
@@ -99,8 +99,7 @@ def file_inputs(pixels, data, metadata, size):
         size: Height and width of what the file takes, the middle of the image or the whole.
     """
     normalization = data if metadata is None or metadata.mean is None else metadata
-    mean, std = np.array([normalization.mean, normalization.std], "float32")
-    return (middle(pixels, size) / np.float32(255) - mean) / std
+    return normalized(middle(pixels, size), normalization.mean, normalization.std)
 
 
 def _check_model(interpreter, image_shape, output_shapes, path):

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from recipes.data.class_folders import printable
-from recipes.data.image_files import stored_size, turn_boxes
+from recipes.data.image_files import shown_size, stored_size, turn_boxes
 from recipes.data.objects import ObjectFiles, objects_of, readable
 from recipes.data.pictures import complain, listed
 from recipes.data.split import dataset_of
@@ -106,13 +106,13 @@ def _upright(picture):
     boxes = np.asarray(picture.boxes_yxyx, "float64").reshape(-1, 4)
     if picture.size is None:
         return boxes
-    (height, width), orientation = stored_size(picture.path)
-    shown = (width, height) if orientation >= 5 else (height, width)
+    stored, orientation = stored_size(picture.path)
+    shown = shown_size(stored, orientation)
     said = picture.size if min(picture.size) > 0 else shown
     relative = boxes / np.array([*said, *said])
     if _same_shape(said, shown):
         return relative
-    if _same_shape(said, (height, width)):
+    if _same_shape(said, stored):
         return turn_boxes(relative, orientation)
     raise UserError(
         f"its annotations are those of a picture of {said[1]:g}×{said[0]:g} pixels. "

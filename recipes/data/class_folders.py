@@ -17,7 +17,6 @@ SPLITS = {
     "test": ("test", "testing"),
 }
 MADE = ("__MACOSX", "@eaDir")  # by the Mac's archiver, by Synology's
-NO_PICTURE = "no pictures by their suffix"
 NAMED = 3
 
 
@@ -126,10 +125,7 @@ def pictures_of(folder, classes, left_out):
             left_out.add("outside the class folders", path)
     paths, labels = [], []
     for label, name in enumerate(classes):
-        files = sorted(files_in(folder / name, left_out))
-        for path in filter(lambda path: not is_picture(path), files):
-            left_out.add(NO_PICTURE, path)
-        files = list(filter(is_picture, files))
+        files = pictures_in(folder / name, left_out)
         paths += files
         labels += [label] * len(files)
     return np.array(paths, str), np.array(labels, "int32")
@@ -161,6 +157,17 @@ def visible_folders(folder):
 def is_picture(path):
     """Whether a file is a picture by its suffix."""
     return pathlib.Path(path).suffix.lower() in SUFFIXES
+
+
+def pictures_in(folder, left_out):
+    """Paths of the pictures in a folder and the folders within, in order; the rest goes to a `LeftOut`."""
+    found = []
+    for path in sorted(files_in(folder, left_out)):
+        if is_picture(path):
+            found.append(path)
+        else:
+            left_out.add("no pictures by their suffix", path)
+    return found
 
 
 def files_in(folder, left_out):

@@ -65,10 +65,10 @@ def orientation(content):
         content: The bytes of the file.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), _open(content) as image:
-            return _orientation(image)
-    except _NOT_READABLE:
+        _, found = stored_size(content)
+    except UserError:
         return 1
+    return found
 
 
 def stored_size(file):
@@ -82,7 +82,8 @@ def stored_size(file):
     """
     try:
         with warnings.catch_warnings(action="ignore"), _open(file) as image:
-            return (image.height, image.width), _orientation(image)
+            found = image.getexif().get(ORIENTATION, 1)
+            return (image.height, image.width), found if found in range(1, 9) else 1
     except _NOT_READABLE as error:
         raise UserError(getattr(error, "strerror", None) or "no picture that Pillow knows") from error
 
@@ -94,11 +95,16 @@ def size(content):
         content: The bytes of the file.
     """
     try:
-        (height, width), orientation = stored_size(content)
+        height, width = shown_size(*stored_size(content))
     except UserError:
         return None
+    return width, height
+
+
+def shown_size(size, orientation):
+    """Height and width of a picture as it is meant to be seen, of its stored ones and its orientation."""
     is_transposed, *_ = turns(orientation)
-    return (height, width) if is_transposed else (width, height)
+    return size[::-1] if is_transposed else size
 
 
 def turns(orientation):
@@ -129,11 +135,6 @@ def turn_boxes(boxes_yxyx, orientation):
         low, high = low[:, ::-1], high[:, ::-1]
     low, high = (np.where(reversals, 1 - a, b) for a, b in ((high, low), (low, high)))
     return np.concatenate([low, high], axis=1)
-
-
-def _orientation(image):
-    found = image.getexif().get(ORIENTATION, 1)
-    return found if found in range(1, 9) else 1
 
 
 def _open(file):

@@ -33,7 +33,7 @@ class Files(IndexedSplit):
         return class_folders.printable(self.paths[number])
 
     def content(self, number):
-        return _content(self.paths[number])
+        return pathlib.Path(str(self.paths[number])).read_bytes()
 
     def tensors(self):
         return np.array([os.fsencode(path) for path in self.paths], object), self.labels
@@ -75,7 +75,9 @@ def load_image_folder(data):
         paths, labels = class_folders.pictures_of(folder, classes, left_out)
         _check_not_empty(folder, classes, labels)
         good = decodable(
-            [*map(class_folders.printable, paths)], lambda row: _content(paths[row]), data.skip_bad
+            [*map(class_folders.printable, paths)],
+            lambda row: pathlib.Path(str(paths[row])).read_bytes(),
+            data.skip_bad,
         )
         _check_not_empty(folder, classes, labels[good])
         return Files(paths[good], labels[good])
@@ -83,11 +85,6 @@ def load_image_folder(data):
     splits = {split: files(folder) for split, folder in (folders or {"train": root}).items()}
     left_out.report()
     return dataset_of(classes, splits)
-
-
-def _content(path):
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _check_not_empty(folder, classes, labels):

@@ -1,6 +1,8 @@
 """Pictures with objects in boxes: their checks and their batches."""
 
 import dataclasses
+import os
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -103,8 +105,7 @@ class ObjectFiles(Objects):
 
     def content(self, number):
         path: Any = self.images[number]
-        with open(path, "rb") as file:
-            return file.read()
+        return pathlib.Path(os.fsdecode(path)).read_bytes()
 
 
 def _anchors(data):

@@ -116,11 +116,9 @@ def decodable(names, content_of, skip_bad):
                 in_graph(tf.constant(content))
             else:  # an error that passes through TensorFlow is logged with everything around it
                 image_files.read_rgb(content, "it")
-        except UserError:
-            return f"{names[row]} ({_reason(content)})"
         except OSError as error:
             return f"{names[row]} ({error.strerror})"
-        except tf.errors.OpError:
+        except (UserError, tf.errors.OpError):
             return f"{names[row]} ({_reason(content)})"
         return None
 

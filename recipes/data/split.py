@@ -165,6 +165,12 @@ def middle(images, size):
     return images[..., top : top + size, left : left + size, :]
 
 
+def normalized(pixels, mean, std):
+    """(pixels / 255 − mean) / std, channel by channel, in float32."""
+    mean, std = np.array([mean, std], "float32")
+    return (pixels / np.float32(255) - mean) / std
+
+
 def to_pixels(images, mean, std):
     """The pixels, 0 to 255, of images that were normalized with `mean` and `std`."""
     return np.round(255 * (images * np.asarray(std, "float32") + np.asarray(mean, "float32")))

@@ -50,14 +50,14 @@ def load_yolo(data):
             except UserError as error:
                 bad.append(f"{os.path.relpath(labels, root)} ({error})")
     complain(bad, data.skip_bad)
-    _tell_orphans(root, [path for paths in splits.values() for path in paths])
+    _add_orphans(left_out, [path for paths in splits.values() for path in paths])
     if without:
         print(f"{without} pictures without a file of labels teach what is no object")
     return annotations.dataset(root, classes, found, left_out, data.skip_bad)
 
 
-def _tell_orphans(root, pictures):
-    """Says which files of labels have no picture."""
+def _add_orphans(left_out, pictures):
+    """Adds the files of labels that have no picture."""
     labels = {os.path.realpath(_labels_file(path)) for path in pictures}
     folders = {os.path.dirname(path) for path in labels}
     files = {
@@ -66,11 +66,9 @@ def _tell_orphans(root, pictures):
         if os.path.isdir(folder)
         for name in os.listdir(folder)
     }
-    orphans = LeftOut(root)
     for path in sorted(files - labels):
         if path.endswith(".txt") and os.path.basename(path) != "classes.txt":
-            orphans.add("labels without a picture", path)
-    orphans.report()
+            left_out.add("labels without a picture", path)
 
 
 def _described(path, left_out):

@@ -12,7 +12,7 @@ class Classification(Task):
     """One label a picture, judged by accuracy."""
 
     metric = "accuracy"
-    answers = "classes"
+    answered = "classes"
     log = ("loss", "accuracy", "val_loss", "val_accuracy")
     counted = "pictures"
     files = (*Task.files, "confusion")

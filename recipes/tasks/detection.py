@@ -16,7 +16,7 @@ class Detection(Task):
     """Objects in boxes, judged by VOC2007's mean average precision."""
 
     metric = "mean_average_precision"
-    answers = "objects"
+    answered = "objects"
     counted = "objects"
     log = ("loss", "classes_loss", "boxes_loss", "val_loss", "val_mean_average_precision")
 

@@ -11,14 +11,14 @@ class Task(abc.ABC):
 
     Attributes:
         metric: Name of what is to become large: `evaluate` gives it beside the loss.
-        answers: What `answer` gives, as JSON calls it.
+        answered: What `answer` gives, as JSON calls it.
         log: The columns of log.csv, besides epoch, learning rate and seconds.
         counted: What is of a class: `"pictures"` or `"objects"`.
         files: What `class_table` can write besides, by the options of `recipes.evaluate`.
     """
 
     metric: ClassVar[str]
-    answers: ClassVar[str]
+    answered: ClassVar[str]
     log: ClassVar[tuple[str, ...]]
     counted: ClassVar[str]
     files: ClassVar[tuple[str, ...]] = ("plot", "sheet")

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+from orientations import ORIENTATIONS
 from PIL import Image
 
 from recipes.data import image_files, pictures
@@ -23,17 +24,6 @@ SMOOTH = np.stack(
     axis=-1,
 ).astype("uint8")
 ALPHA = np.dstack([SMOOTH, 4 * COLUMNS.astype("uint8")])
-# What an orientation of EXIF does to the stored rows and columns: EXIF 2.3, tag 274.
-ORIENTATIONS = {
-    1: lambda x: x,
-    2: lambda x: x[:, ::-1],
-    3: lambda x: x[::-1, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: x.swapaxes(0, 1)[:, ::-1],
-    7: lambda x: x.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda x: x.swapaxes(0, 1)[::-1],
-}
 
 
 def encoded(pixels, file_format, mode=None, **options):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from orientations import ORIENTATIONS
 from PIL import Image
 
 from recipes.command import exit_code
@@ -128,19 +129,6 @@ def test_classes_without_names_are_numbered(files, picture, pixels, capsys):
     assert capsys.readouterr().out.endswith(f"  class {expected_probabilities(pixels).argmax()}\n")
 
 
-# What an orientation of EXIF does to the stored rows and columns: EXIF 2.3, tag 274.
-ORIENTATIONS = {
-    1: lambda x: x,
-    2: lambda x: x[:, ::-1],
-    3: lambda x: x[::-1, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: x.swapaxes(0, 1)[:, ::-1],
-    7: lambda x: x.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda x: x.swapaxes(0, 1)[::-1],
-}
-
-
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_orientation(picture, pixels, orientation):
     exif = Image.Exif()
@@ -224,7 +212,7 @@ def test_a_model_that_is_no_classifier(picture, pixels, tmp_path):
 
 def test_names_must_be_as_many_as_outputs(files, picture, pixels, monkeypatch):
     fewer = Metadata(name="linear", labels=LABELS[:2], mean=MEAN, std=STD)
-    monkeypatch.setattr("tflite.classify.read_metadata", lambda path: fewer)
+    monkeypatch.setattr("tflite.picture_file.read_metadata", lambda path: fewer)
     with pytest.raises(UserError, match=r"float32\.tflite has 6 outputs and 2 class names$"):
         classify(picture(pixels), files / "float32.tflite")
 
