@@ -1,9 +1,44 @@
 """Writes pictures with boxes as labelling tools do: VOC's XML, COCO's JSON, YOLO's text."""
 
+import io
 import json
 import pathlib
 
+import numpy as np
+from PIL import Image
+
+from recipes.data import load
+from recipes.settings import Data
+
 CORNERS = ("ymin", "xmin", "ymax", "xmax")
+CLASSES = ("apple", "pear", "quince")
+
+
+def picture(name, objects, size=(40, 60), orientation=1):
+    """A picture of noise, whose objects are ymin, xmin, ymax, xmax, label, and whether it is difficult."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    pixels = np.random.default_rng(len(name)).integers(0, 256, (*size, 3), "uint8")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
+    return {"name": name, "content": buffer.getvalue(), "size": size, "objects": objects}
+
+
+def splits():
+    return {
+        "train": [
+            picture("a.png", [(4, 6, 20, 30, 1, 0), (0, 0, 40, 60, 0, 0)]),
+            picture("bb.png", []),
+            picture("ccc.png", [(10, 12, 30, 45, 2, 0)], size=(80, 50)),
+        ],
+        "val": [picture("dddd.png", [(1, 2, 3, 5, 1, 0)])],
+        "test": [picture("eeeee.png", [(5, 5, 10, 10, 0, 0)]), picture("ffffff.png", [(2, 2, 9, 9, 2, 0)])],
+    }
+
+
+def read(name, directory, **changes):
+    settings = {"image_size": 300, "augmentation": "none", "validation_fraction": 0.0, "pad": 0, **changes}
+    return load(Data(name, directory=str(directory), **settings))
 
 
 def write_picture(folder, picture):
