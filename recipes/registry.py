@@ -4,11 +4,11 @@ import pathlib
 
 from recipes.errors import UserError, suggestion
 from recipes.own import boxes, photos
-from recipes.paper import cifar10, digits, imagenet, voc
+from recipes.paper import cifar10, digits, imagenet, tiny_imagenet, voc
 from recipes.recipe import Recipe
 
 DEFAULT = "digits-mobilenetv2-sb"
-_FAMILIES = (digits, imagenet, voc, cifar10, photos, boxes)
+_FAMILIES = (digits, imagenet, tiny_imagenet, voc, cifar10, photos, boxes)
 RECIPES = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
 PAPER = (*imagenet.PAPER, *voc.PAPER, *cifar10.PAPER)
 

@@ -40,7 +40,8 @@ class Attention:
         gate: `"tanh"`, `"sigmoid"`, `"softmax"`, `"relu"`, `"linear"`, or None for the kind's own: tanh
             for SB, sigmoid for SE and CondConv, softmax for DyConv.
         lambda_init: SB's initial λ (Table 8).
-        hidden_multiplier: Multiplies the hidden units of the attention branch (Table 10).
+        hidden_multiplier: Multiplies the hidden units of the attention branch (Table 10). A fraction makes
+            it smaller: the branch has most of an SB network's weights. At least one unit is left.
         dropout: Dropout rate on the hidden activations of the attention branch (Table 7).
         experts: Number of kernels of a dynamic convolution.
         temperature: Softmax temperature of DyConv.
@@ -61,7 +62,7 @@ class Attention:
     placement: str = "conv"
     gate: str | None = None
     lambda_init: float = 0.1
-    hidden_multiplier: int = 1
+    hidden_multiplier: float = 1
     dropout: float = 0.0
     experts: int = 4
     temperature: float = 30.0
@@ -79,7 +80,7 @@ class Attention:
         if self.gate is not None:
             check_choice("gate", self.gate, GATES)
         check_finite("lambda_init", self.lambda_init)
-        check_positive_integer("hidden_multiplier", self.hidden_multiplier)
+        check_positive("hidden_multiplier", self.hidden_multiplier)
         check_rate("dropout", self.dropout)
         check_positive_integer("experts", self.experts)
         check_positive("temperature", self.temperature)

@@ -11,6 +11,7 @@ from recipes.errors import UserError
 
 # What a folder of the user's must hold.
 OWN = {
+    "tiny_imagenet": "the unpacked tiny-imagenet-200.zip",
     "image_folder": "a folder of pictures a class",
     "voc_folder": "pictures and an XML file for each, as LabelImg and CVAT write them",
     "coco": "pictures and a JSON file of instances, as CVAT, Label Studio and Roboflow write it",
@@ -107,6 +108,12 @@ CATALOG = {
         "classification",
         ("random_resized_crop", "none"),
         checks=(_check_nothing_held_out, _check_folder),
+    ),
+    "tiny_imagenet": Entry(
+        "recipes.data.tiny_imagenet:load_tiny_imagenet",
+        "classification",
+        ("random_resized_crop", "pad_crop", "none"),
+        checks=(_check_nothing_held_out, _check_own_folder),
     ),
     "image_folder": Entry(
         "recipes.data.image_folder:load_image_folder",

@@ -14,7 +14,7 @@ import PIL.Image
 import tensorflow_datasets as tfds
 
 ROOT = pathlib.Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "recipes"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "recipes")]
 from labelled import WRITERS  # noqa: E402
 
 

@@ -132,7 +132,7 @@ def dynamic_conv(attention, channels, filters, kernel_size, **kwargs):
 def _branch(attention, hidden_units):
     """The arguments of every attention branch."""
     return {
-        "hidden_units": attention.hidden_multiplier * hidden_units,
+        "hidden_units": max(1, round(attention.hidden_multiplier * hidden_units)),
         "gate": attention.effective_gate,
         "dropout": attention.dropout,
         "data_format": "channels_last",
