@@ -40,7 +40,7 @@ def random_resized_crop(picture, seed, size, area=(0.08, 1.0), aspect_ratio=(3 /
     draws fits into the picture, it is the largest central part of an allowed aspect ratio.
 
     Args:
-        picture: The bytes of a picture file, a scalar string tensor.
+        picture: The bytes of a picture file, a scalar string tensor, or its pixels (height, width, 3).
         seed: Two integers.
         size: Height and width of the result in pixels.
         area: Bounds of the part's share of the picture's area.
@@ -56,11 +56,17 @@ def random_resized_crop(picture, seed, size, area=(0.08, 1.0), aspect_ratio=(3 /
         return random_window(height, width, crop_seed, area, aspect_ratio)
 
     # Antialiased, as PIL and with it torchvision resize.
-    image = tf.image.resize(decode_window(picture, window), (size, size), antialias=True)
+    part = decode_window(picture, window) if picture.dtype == tf.string else _window_of(picture, window)
+    image = tf.image.resize(part, (size, size), antialias=True)
     if flip:
         coin = tf.random.stateless_uniform((), flip_seed) < 0.5
         image = tf.cond(coin, lambda: tf.reverse(image, axis=[1]), lambda: image)
     return tf.ensure_shape(image, (size, size, 3))
+
+
+def _window_of(pixels, window):
+    height, width, _ = tf.unstack(tf.shape(pixels))
+    return tf.image.crop_to_bounding_box(pixels, *tf.unstack(window(height, width)))
 
 
 def resized(picture, size):

@@ -113,6 +113,7 @@ CATALOG = {
         "recipes.data.tiny_imagenet:load_tiny_imagenet",
         "classification",
         ("random_resized_crop", "pad_crop", "none"),
+        image_sizes=(64,),
         checks=(_check_nothing_held_out, _check_own_folder),
     ),
     "image_folder": Entry(

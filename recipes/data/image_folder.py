@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.data import class_folders
-from recipes.data.augmentation import pad_crop_flip, random_resized_crop, resized
+from recipes.data.augmentation import pad_crop_flip, resized
 from recipes.data.image_files import SUFFIXES
 from recipes.data.pictures import decodable
 from recipes.data.split import dataset_of
-from recipes.data.tf_batches import IndexedSplit, padding, split_seeds
+from recipes.data.tf_batches import IndexedSplit, padding, random_parts
 from recipes.errors import UserError
 
 
@@ -52,15 +52,7 @@ class Files(IndexedSplit):
         if data.augmentation != "random_resized_crop":
             pixels, _ = self.whole(rows, data)
             return pad_crop_flip(pixels, seed, padding(data), data.flip), labels
-
-        def read(element):
-            path, own_seed = element
-            picture = tf.io.read_file(path)
-            return random_resized_crop(picture, tf.unstack(own_seed), data.image_size, flip=data.flip)
-
-        specification = tf.TensorSpec((data.image_size, data.image_size, 3), tf.float32)
-        seeds = split_seeds(seed, tf.shape(paths)[0])
-        return tf.map_fn(read, (paths, seeds), fn_output_signature=specification), labels
+        return random_parts(paths, seed, data, tf.io.read_file), labels
 
 
 def load_image_folder(data):

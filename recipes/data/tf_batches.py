@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from recipes.data.augmentation import color_jitter, mixup, pad_crop_flip, random_erasing
+from recipes.data.augmentation import (
+    color_jitter,
+    mixup,
+    pad_crop_flip,
+    random_erasing,
+    random_resized_crop,
+)
 from recipes.data.split import Split, middle
 
 
@@ -76,11 +82,37 @@ class Arrays(IndexedSplit):
         return self.images, self.labels
 
     def whole(self, rows, data):
-        return rows
+        images, labels = rows
+        size = (data.whole_size, data.whole_size)
+        if images.shape[1:3] != size:
+            images = tf.cast(tf.round(tf.image.resize(images, size, antialias=True)), tf.uint8)
+        return images, labels
 
     def augmented(self, rows, seed, data):
         images, labels = rows
-        return pad_crop_flip(images, seed, padding(data), data.flip), labels
+        if data.augmentation == "random_resized_crop":
+            return random_parts(images, seed, data), labels
+        pixels, _ = self.whole(rows, data)
+        return pad_crop_flip(pixels, seed, padding(data), data.flip), labels
+
+
+def random_parts(pictures, seed, data, read=lambda picture: picture):
+    """The `random_resized_crop` of every picture of a batch.
+
+    Args:
+        pictures: A tensor with a row a picture.
+        seed: Two integers, of the batch.
+        data: The recipe's `recipes.recipe.Data`.
+        read: A function of such a row that gives the picture.
+    """
+
+    def part(element):
+        picture, own_seed = element
+        return random_resized_crop(read(picture), tf.unstack(own_seed), data.image_size, flip=data.flip)
+
+    specification = tf.TensorSpec((data.image_size, data.image_size, 3), tf.float32)
+    seeds = split_seeds(seed, tf.shape(pictures)[0])
+    return tf.map_fn(part, (pictures, seeds), fn_output_signature=specification)
 
 
 def shuffled_indices(count, recipe, first_epoch=0):

@@ -1,11 +1,11 @@
 """Tiny-ImageNet: the networks of section 5.1 of the paper (Tables 1, 2 and 3) on 64×64 pixels.
 
-100,000 training and 10,000 test pictures of 200 classes (http://cs231n.stanford.edu/tiny-imagenet-200.zip). They
-are kept in memory, decoded: 1.4 GB. Everything is as in `recipes.paper.imagenet`, but for the size of the
-pictures and the length of the schedule: 15 epochs instead of 300. The paper has no such experiment; see
+100,000 training and 10,000 test pictures of 200 classes (http://cs231n.stanford.edu/tiny-imagenet-200.zip).
+They are kept in memory, decoded: 1.4 GB. Everything is as in `recipes.paper.imagenet`, but for the size of
+the pictures and the length of the schedule: 15 epochs instead of 300. The paper has no such experiment; see
 results/README.md for what came out.
 
-    python -m recipes.train tinyimagenet-mobilenetv2-sb --set data.directory=tiny-imagenet-200 --run-dir runs/tiny
+    python -m recipes.train tinyimagenet-mobilenetv2-sb --set data.directory=FOLDER --run-dir runs/tiny
 """
 
 import dataclasses

@@ -13,11 +13,11 @@ SPACES = {
     "lambda": {f"{ATTENTION}.lambda_init": (0.01, 0.05, 0.1, 0.5, 1.0)},
     # Table 9
     "gate": {f"{ATTENTION}.gate": ("tanh", "sigmoid", "softmax", "relu", "linear")},
-    # Table 10: hidden units as multiples of the output channels.
-    "hidden": {f"{ATTENTION}.hidden_multiplier": (1, 2, 3, 4)},
+    # Hidden units as multiples of the output channels: those of Table 10, and fewer.
+    "hidden": {f"{ATTENTION}.hidden_multiplier": (0.0625, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0)},
     "attention": {
         f"{ATTENTION}.lambda_init": (0.01, 0.05, 0.1, 0.5),
-        f"{ATTENTION}.hidden_multiplier": (1, 2, 3),
+        f"{ATTENTION}.hidden_multiplier": (0.25, 1.0, 2.0, 3.0),
         f"{ATTENTION}.gate": ("tanh", "sigmoid", "linear"),
         f"{ATTENTION}.dropout": (0.0, 0.2),
         f"{ATTENTION}.positions": ("expand,depthwise,project", "expand,project", "project"),

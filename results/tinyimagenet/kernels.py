@@ -1,8 +1,9 @@
 """What Keras on JAX computes slowly on a GPU, as functions that XLA fuses: convolutions and normalization.
 
-The values are those of Keras's own code, but for rounding (`python results/tinyimagenet/kernels.py` compares
-them). cuDNN's depthwise convolutions are slow in float32, and several networks at a time (`jax.vmap` over their
-weights) turn every convolution into one with groups. Nine shifted products and matrix products do not.
+The values are those of Keras's own code, but for rounding; `KERAS_BACKEND=jax python
+results/tinyimagenet/kernels.py` compares them. cuDNN's depthwise convolutions are slow in float32, and
+several networks at a time (`jax.vmap` over their weights) turn every convolution into one with groups. Nine
+shifted products and matrix products do not.
 """
 
 import functools
@@ -10,6 +11,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from keras.src.backend.jax import nn
 
@@ -29,7 +31,8 @@ def conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_
     """A convolution as one matrix product: of the pixels, or of the pixels that the kernel covers."""
     kernel = nn.convert_to_tensor(kernel)
     height, width, channels, filters = kernel.shape
-    assert data_format == "channels_last" and _one(dilation_rate) == 1
+    assert data_format == "channels_last"
+    assert _one(dilation_rate) == 1
     assert inputs.shape[-1] == channels, "no groups"
     patches = _shifts(inputs, (height, width), _one(strides), padding)
     patches = patches[0] if len(patches) == 1 else jnp.concatenate(patches, axis=-1)
@@ -62,14 +65,17 @@ _product.defvjp(_product_forward, _product_backward)
 
 def depthwise_conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
     """A depthwise convolution as a sum of shifted products, with a gradient of the same kind."""
-    assert data_format == "channels_last" and kernel.shape[-1] == 1 and _one(dilation_rate) == 1
+    assert data_format == "channels_last"
+    assert kernel.shape[-1] == _one(dilation_rate) == 1
     return _depthwise(inputs, nn.convert_to_tensor(kernel)[..., 0], _one(strides), padding.upper())
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise(x, kernel, strides, padding):
     shifts = _shifts(x, kernel.shape[:2], strides, padding)
-    return sum(part * weight for part, weight in zip(shifts, kernel.reshape(-1, kernel.shape[-1]), strict=True))
+    return sum(
+        part * weight for part, weight in zip(shifts, kernel.reshape(-1, kernel.shape[-1]), strict=True)
+    )
 
 
 def _depthwise_forward(x, kernel, strides, padding):
@@ -123,7 +129,8 @@ def _one(value):
 
 def _normalize(norm, inputs, training=None, mask=None):
     """`BatchNormalization.call`; mean and variance in one pass, as the mean square less the squared mean."""
-    assert mask is None and norm.axis in (-1, inputs.ndim - 1)
+    assert mask is None
+    assert norm.axis in (-1, inputs.ndim - 1)
     gamma, beta = norm.gamma.value, norm.beta.value
     if not (training and norm.trainable):
         scale = gamma * lax.rsqrt(norm.moving_variance.value + norm.epsilon)
@@ -161,3 +168,30 @@ def _train_norm_backward(epsilon, saved, upstream):
 
 
 _train_norm.defvjp(_train_norm_forward, _train_norm_backward)
+
+
+def _compare():
+    """Convolutions and their gradients against Keras's, of many shapes."""
+    import itertools
+
+    generator, keras_conv, keras_depthwise = np.random.default_rng(0), nn.conv, nn.depthwise_conv
+    worst = 0.0
+    for height, strides, size, padding in itertools.product((7, 8, 9), (1, 2), (1, 3, 5), ("same", "valid")):
+        x = jnp.asarray(generator.normal(size=(2, height, height + 1, 4)), "float32")
+        for expected, ours, filters in ((keras_conv, conv, 6), (keras_depthwise, depthwise_conv, 1)):
+            kernel = jnp.asarray(generator.normal(size=(size, size, 4, filters)), "float32")
+
+            def gradients(function, x=x, kernel=kernel, strides=strides, padding=padding):
+                def loss(x, kernel):
+                    return jnp.sum(jnp.sin(function(x, kernel, strides, padding, "channels_last")))
+
+                value, parts = jax.value_and_grad(loss, argnums=(0, 1))(x, kernel)
+                return value, *parts
+
+            for a, b in zip(gradients(expected), gradients(ours), strict=True):
+                worst = max(worst, float(jnp.linalg.norm(a - b) / jnp.linalg.norm(a)))
+    print(f"largest relative difference: {worst:.1e}")
+
+
+if __name__ == "__main__":
+    _compare()

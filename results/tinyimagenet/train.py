@@ -1,18 +1,17 @@
 """Trains networks on Tiny-ImageNet on one GPU: pictures and augmentation on it, all seeds in one program.
 
-    KERAS_BACKEND=jax python results/tinyimagenet/train.py ARRAYS OUT --rows static sb --epochs 15 --seeds 0 1 2
+    KERAS_BACKEND=jax python results/tinyimagenet/train.py ARRAYS OUT --rows static sb --seeds 0 1 2
 
-ARRAYS is a file of results/tinyimagenet/arrays.py. The recipes are `recipes.paper.tiny_imagenet`'s; the networks
-and the optimizer are `sb_keras`'s; order, augmentation and update are written here in JAX, since for so small a
-network the way of the pictures to the GPU would take most of the time. The same seed has the same order and the
-same augmentation in every row. An epoch's last batch, which is smaller, is left out.
+ARRAYS is a file of results/tinyimagenet/arrays.py. The recipes are `recipes.paper.tiny_imagenet`'s; the
+networks and the optimizer are `sb_keras`'s; order, augmentation and update are written here in JAX, since
+for so small a network the way of the pictures to the GPU would take most of the time. The same seed has the
+same order and the same augmentation in every row. An epoch's last batch, which is smaller, is left out.
 
-OUT gets a folder a row and seed, with recipe.json, log.csv, result.json, and of the first seed final.keras. What
-OUT holds is not trained again.
+OUT gets a folder a row and seed, with recipe.json, log.csv, result.json, and of the first seed final.keras.
+What OUT holds is not trained again.
 """
 
 import argparse
-import functools
 import importlib.metadata
 import json
 import pathlib
@@ -28,11 +27,11 @@ import numpy as np
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(pathlib.Path(__file__).parent)]
 import kernels  # noqa: E402
+from augmentation import middles, normalize, pad_crop_flip, random_resized_crop  # noqa: E402
 
 import sb_keras  # noqa: E402
 from recipes import registry  # noqa: E402
 
-AREA, ASPECT_RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
 POINTWISE = "model.attention.positions=expand,project"
 MOBILE = "tinyimagenet-mobilenetv2"
 # In the order in which they decide most.
@@ -67,70 +66,6 @@ ROWS = {
 def recipe_of(row, epochs, seed):
     name, *settings = ROWS[row]
     return registry.find(name).override([*settings, f"epochs={epochs}", f"seed={seed}"])
-
-
-def resized(images, rows, columns):
-    """Parts of images (n, height, width, 3) by their interpolation weights (n, size, height) and (…, width)."""
-    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    return product("nia,nabc,njb->nijc", rows, images.astype(jnp.float32), columns)
-
-
-def interpolation(starts, lengths, source, size):
-    """Weights (n, size, source) of the linear interpolation of `size` pixels from parts of no more pixels."""
-    centers = (jnp.arange(size) + 0.5)[None] * (lengths / size)[:, None] - 0.5
-    pixels = jnp.arange(source)[None] - starts[:, None]
-    weights = jnp.maximum(0, 1 - jnp.abs(centers[:, :, None] - pixels[:, None]))
-    weights *= ((pixels >= 0) & (pixels < lengths[:, None]))[:, None]
-    return weights / jnp.sum(weights, axis=-1, keepdims=True)
-
-
-def random_resized_crop(key, images, size):
-    """As `recipes.data.augmentation.random_resized_crop`, of square images of at most `size` pixels."""
-    count, source = len(images), images.shape[1]
-    uniform = functools.partial(jax.random.uniform, shape=(count, ATTEMPTS))
-    shares, ratios, tops, lefts = (uniform(each) for each in jax.random.split(key, 4))
-    pixels = source**2 * (AREA[0] + shares * (AREA[1] - AREA[0]))
-    low, high = np.log(ASPECT_RATIO)
-    ratios = jnp.exp(low + ratios * (high - low))
-    heights, widths = jnp.round(jnp.sqrt(pixels / ratios)), jnp.round(jnp.sqrt(pixels * ratios))
-    fits = (heights > 0) & (heights <= source) & (widths > 0) & (widths <= source)
-    first = jnp.argmax(fits, axis=1)[:, None]
-    is_drawn = jnp.any(fits, axis=1)
-
-    def drawn(lengths, places):
-        length, place = (jnp.take_along_axis(x, first, axis=1)[:, 0] for x in (lengths, places))
-        start = jnp.minimum(jnp.floor(place * (source - length + 1)), source - length)
-        return jnp.where(is_drawn, start, 0.0), jnp.where(is_drawn, length, float(source))  # a square fits
-
-    rows = interpolation(*drawn(heights, tops), source, size)
-    columns = interpolation(*drawn(widths, lefts), source, size)
-    flip = jax.random.uniform(jax.random.fold_in(key, 4), (count, 1, 1)) < 0.5
-    return resized(images, rows, jnp.where(flip, columns[:, ::-1], columns))
-
-
-def pad_crop_flip(key, images, pad):
-    """As `recipes.data.augmentation.pad_crop_flip`."""
-    count, height, width, _ = images.shape
-    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0))).astype(jnp.float32)
-    crop_key, flip_key = jax.random.split(key)
-    top, left = jax.random.randint(crop_key, (2, count, 1), 0, 2 * pad + 1)
-    images = jnp.take_along_axis(padded, (top + jnp.arange(height))[..., None, None], axis=1)
-    images = jnp.take_along_axis(images, (left + jnp.arange(width))[:, None, :, None], axis=2)
-    return jnp.where(jax.random.uniform(flip_key, (count, 1, 1, 1)) < 0.5, images[:, :, ::-1], images)
-
-
-def normalize(pixels, data):
-    mean, std = (255 * np.array(values, "float32") for values in (data.mean, data.std))
-    return (pixels - mean) / std
-
-
-def middles(images, data):
-    """Test pictures as `evaluation_batches` has them: enlarged, rounded, their middles."""
-    whole, size, start = data.whole_size, data.image_size, (data.whole_size - data.image_size) // 2
-    weights = interpolation(jnp.zeros(1), jnp.full(1, float(images.shape[1])), images.shape[1], whole)
-    enlarge = jax.jit(lambda x: jnp.round(resized(x, *(jnp.broadcast_to(weights, (len(x), *weights.shape[1:])),) * 2)))
-    batches = [enlarge(images[i : i + 500]) for i in range(0, len(images), 500)]
-    return jnp.concatenate(batches)[:, start : start + size, start : start + size].astype(jnp.uint8)
 
 
 class Program:
@@ -204,7 +139,9 @@ class Program:
         def scores(batch):
             def of_seed(trainable, other):
                 x = normalize(batch[0].astype(jnp.float32), self.recipe.data)
-                return self._scores(self.model.stateless_call(trainable, other, x, training=False)[0], batch[1])
+                return self._scores(
+                    self.model.stateless_call(trainable, other, x, training=False)[0], batch[1]
+                )
 
             return jax.vmap(of_seed)(trainable, other)
 
@@ -213,7 +150,10 @@ class Program:
     def restore(self, number):
         """Gives the model the weights of one of the seeds."""
         trainable, other, _ = jax.tree.map(lambda x: np.asarray(x[number]), self.state)
-        for variables, values in ((self.model.trainable_variables, trainable), (self.model.non_trainable_variables, other)):
+        for variables, values in (
+            (self.model.trainable_variables, trainable),
+            (self.model.non_trainable_variables, other),
+        ):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
@@ -246,10 +186,10 @@ def train(row, arguments, arrays):
                 }
             )
         images = len(recipes) * (len(arrays["train"][1]) // recipe.batch_size) * recipe.batch_size
+        accuracies = ", ".join(f"{100 * log[-1]['val_accuracy']:.2f}" for log in rows)
         print(
             f"{row} {epoch + 1}/{recipe.epochs}: {seconds:.2f} s, {images / seconds:.0f} images/s, "
-            f"training {[round(100 * log[-1]['accuracy'], 1) for log in rows]}, "
-            f"test {[round(100 * log[-1]['val_accuracy'], 2) for log in rows]} %, {time.perf_counter() - start:.0f} s",
+            f"test {accuracies} %, {time.perf_counter() - start:.0f} s in all",
             flush=True,
         )
     whole = program.evaluate(program.state, *arrays["train as test"])

@@ -81,6 +81,19 @@ def test_options_reach_the_layers():
         assert not dynamic.use_bias
 
 
+@pytest.mark.parametrize(
+    ("multiplier", "units"), [(0.01, 1), (0.25, 2), (0.5, 4), (1, 8), (1.5, 12), (4, 32)]
+)
+def test_hidden_units_may_be_a_fraction_of_the_filters(multiplier, units):
+    inputs = keras.Input((8, 8, 16))
+    for kind, cls in (("sb", ShiftBalance), ("se", SqueezeExcite)):
+        attention = Attention(kind, hidden_multiplier=multiplier)
+        model = keras.Model(inputs, conv_norm(attention, "project", 8, name="c")(inputs))
+        layer = next(layer for layer in model.layers if isinstance(layer, cls))
+        assert layer.excitation.squeeze.kernel.shape == (16, units)
+        assert layer.excitation.excite.kernel.shape == (units, 8)
+
+
 @pytest.mark.parametrize("kind", ["static", "dyconv"])
 @pytest.mark.parametrize(("position", "fan_out"), [("expand", 9 * 64), ("depthwise", 9)])
 def test_kernels_are_drawn_from_he_normal_of_the_fan_out(kind, position, fan_out):
