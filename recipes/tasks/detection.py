@@ -13,12 +13,15 @@ from recipes.tasks.task import Task
 
 
 class Detection(Task):
-    """Objects in boxes, judged by VOC2007's mean average precision."""
+    """Objects in boxes, judged by VOC2007's mean average precision; COCO's stands beside it."""
 
     metric = "mean_average_precision"
     answered = "objects"
     counted = "objects"
-    log = ("loss", "classes_loss", "boxes_loss", "val_loss", "val_mean_average_precision")
+    log = (
+        *("loss", "classes_loss", "boxes_loss", "val_loss"),
+        *("val_mean_average_precision", "val_coco_average_precision"),
+    )
 
     def compiled_model(self, recipe, classes):
         """As `Task.compiled_model`; the backbone is as `model.backbone` was trained."""
@@ -65,6 +68,8 @@ class Detection(Task):
         return f"{count} classes, {', '.join(parts)}"
 
     def evaluate(self, model, split, recipe):
+        from recipes.tasks.coco import coco_average_precision  # pycocotools
+
         losses, found = [], []
         for targets, outputs, detections in detect(model, split, recipe):
             losses.append(float(model.compute_loss(None, targets, outputs)))
@@ -72,7 +77,11 @@ class Detection(Task):
         model.reset_metrics()
         eleven_point, _ = average_precisions(split, found, self.classes_of(model))
         # The loss of an object's anchor, of every batch; batches weigh the same, as in training.
-        return {"loss": float(np.mean(losses)), self.metric: eleven_point.mean()}
+        return {
+            "loss": float(np.mean(losses)),
+            self.metric: eleven_point.mean(),
+            "coco_average_precision": coco_average_precision(split, found)[0],
+        }
 
     def class_table(self, model, dataset, recipe, **files):
         from recipes.tasks import detection_report as report  # with Matplotlib and pycocotools

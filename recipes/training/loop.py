@@ -155,8 +155,7 @@ def _result(run, recipe, model, classes, test):
     backend = keras.backend.backend()
     return {
         "recipe": recipe.name,
-        f"test_{metric}": test[metric],
-        "test_loss": test["loss"],
+        **{f"test_{key}": test[key] for key in sorted(test, key=lambda key: key != metric)},
         f"validation_{metric}": final[f"val_{metric}"],
         f"best_validation_{metric}": best[f"val_{metric}"],
         "best_epoch": best["epoch"],

@@ -111,7 +111,9 @@ class Recorder(keras.callbacks.Callback):
         super().__init__()
         self.run = run
         self.rows = list(rows)
-        self.columns, self.metric = (*task.log, "learning_rate"), f"val_{task.metric}"
+        # A log that was begun before there was a column does without it.
+        self.columns = [key for key in (*task.log, "learning_rate") if not rows or key in rows[0]]
+        self.metric = f"val_{task.metric}"
         self.best = max((row[self.metric] for row in rows), default=-math.inf)
 
     def on_epoch_begin(self, epoch, logs=None):

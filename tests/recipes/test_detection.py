@@ -17,6 +17,7 @@ from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
 from recipes.tasks import TASKS
 from recipes.training import loop
+from recipes.training.monitoring import Recorder
 
 pytestmark = pytest.mark.long
 
@@ -49,9 +50,18 @@ def test_log_and_result(finished):
     for row in rows:
         assert row["loss"] == pytest.approx(row["classes_loss"] + row["boxes_loss"], rel=1e-5)
         assert 0 <= row["val_mean_average_precision"] <= 1
-    assert result["test_mean_average_precision"] == rows[-1]["val_mean_average_precision"]
+        assert 0 <= row["val_coco_average_precision"] <= 1
+    for key in ("mean_average_precision", "coco_average_precision", "loss"):
+        assert result[f"test_{key}"] == rows[-1][f"val_{key}"]
     assert result["classes"] == list(CLASSES)
     assert np.asarray(Image.open(finished.curves_file)).shape[1] > 500
+
+
+def test_a_log_from_before_there_was_a_column_goes_on_without_it(finished):
+    rows = [{key: value for key, value in row.items() if "coco" not in key} for row in finished.log]
+    recorder = Recorder(finished, rows, TASKS["detection"])
+    assert [*rows[0]] == ["epoch", *recorder.columns, "seconds"]
+    assert "val_coco_average_precision" in Recorder(finished, [], TASKS["detection"]).columns
 
 
 def test_evaluate(finished, capsys, tmp_path):
@@ -61,6 +71,7 @@ def test_evaluate(finished, capsys, tmp_path):
     assert exit_code(lambda: evaluate.main(arguments)) == 0
     output = capsys.readouterr().out
     assert f"test mean average precision {finished.result['test_mean_average_precision']:.4f}" in output
+    assert f"COCO {finished.result['test_coco_average_precision']:.4f}" in output
     with files["table.csv"].open() as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == list(CLASSES)
