@@ -28,7 +28,7 @@ from tflite.metadata import DETECTION_OUTPUTS, Metadata, add_metadata, read_meta
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "recipes"))
 from shapes import CLASSES, shapes_dataset
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("networks_of_few_blocks")]
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 PIXELS = Metadata(name="shapes", labels=CLASSES, mean=(0.0,) * 3, std=(1 / 255,) * 3)
@@ -66,7 +66,7 @@ def detector(pixels, width=0.35):
 
 
 @pytest.fixture(scope="module")
-def model(pixels):
+def model(pixels, networks_of_few_blocks):
     return detector(pixels)
 
 
