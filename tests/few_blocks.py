@@ -12,7 +12,7 @@ from sb_keras.models import mnasnet, mobilenet_v2, shufflenet_v2
 def few_blocks():
     """Builds networks of one block a stage, and of a second, residual one where the first stage with two is.
 
-    Every kind of block, width, stride and kernel size is still there; building and running take a third.
+    Every kind of block, width, stride and kernel size is still there.
     """
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((mobilenet_v2, "STAGES"), (mobilenet_v2, "CIFAR_STAGES"), (mnasnet, "STAGES")):

@@ -136,7 +136,7 @@ def test_layers_equal_tensorflows(folder, backend, name):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_backbones_equal_tensorflows(folder, backend, name):
     expected, actual = results(folder, backend, name)
-    # Rounding, through some 60 layers.
+    # Rounding, through some hundred layers.
     np.testing.assert_allclose(actual["output"], expected["output"], rtol=1e-4, atol=1e-5)
     if name in TRAINED:
         # In training five images are normalized by their own statistics, on maps of one pixel in the end:

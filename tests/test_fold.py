@@ -20,8 +20,8 @@ from sb_keras.layers import BatchNormalization, ChannelShuffle, DynamicConv2D, D
 pytestmark = pytest.mark.long
 
 SMALL = {"input_shape": (32, 32, 3), "width_multiplier": 0.1, "classes": 5, "classifier_activation": None}
-# In twenty layers without training the rounding grows: changing the images by one part in a million
-# changes the outputs by up to fifty.
+# The bound of whole networks. In fifty layers without training the rounding grows: changing
+# the images by one part in a million changes the outputs by up to fifty.
 DEEP = 3e-4
 
 

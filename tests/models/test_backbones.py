@@ -64,7 +64,7 @@ def test_unknown_sizes_in_graph_mode_are_the_same_function(builder, x, randomize
     unknown = shortened(builder, input_shape=(None, None, 3))
     unknown.set_weights(known.get_weights())
     graph = tf.function(lambda x: unknown(x), input_signature=[tf.TensorSpec((None, None, None, 3))])
-    # The rounding of 60 layers; averages are summed in another order where the size is unknown.
+    # The rounding of some hundred layers; averages are summed in another order where the size is unknown.
     np.testing.assert_allclose(graph(x), known(x), atol=1e-5)
     assert_probabilities(graph(x[:, :37, :48]).numpy())
     assert graph(x[:1]).shape == (1, 5)

@@ -32,8 +32,8 @@ KINDS = {
 DYNAMIC = DynamicConv2D | DynamicDepthwiseConv2D
 # XNNPACK adds in another order than TensorFlow, with a rounding of 6e-8 in each of some ten layers.
 SHALLOW = 1e-4
-# In twenty layers without training the rounding grows: changing the images by one part in a million
-# changes the outputs by up to fifty.
+# The bound of whole networks. In fifty layers without training the rounding grows: changing
+# the images by one part in a million changes the outputs by up to fifty.
 DEEP = 1e-3
 
 
