@@ -1,6 +1,7 @@
 """Settings of every test: a quiet TensorFlow, and the same random numbers each time."""
 
 import functools
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -8,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
+from few_blocks import few_blocks
 
 from sb_keras.graph import inner_layers
 from sb_keras.models.stages import Stage, as_model, conv_norm_relu, image_input, inverted_residuals
@@ -18,9 +20,27 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen_imports():
+    """Has the garbage collector leave alone what is there before a module's tests.
+
+    These are the hundreds of thousands of objects of TensorFlow, JAX and PyTorch: `keras.utils.clear_session`
+    has all of them looked at, which took a search of hyperparameters two seconds a trial.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module")
+def networks_of_few_blocks():
+    """As `few_blocks`, for the tests of a module that ask for it, and those behind them."""
+    with few_blocks():
+        yield
 
 
 @pytest.fixture

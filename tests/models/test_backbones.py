@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from few_blocks import few_blocks
 
 from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2
 from sb_keras.attention import KINDS
@@ -30,6 +31,12 @@ def build(builder, attention: str | Attention = "sb", **arguments):
 shared = functools.cache(build)
 
 
+def shortened(*args, **kwargs):
+    """As `build`, for what every block has or none: with one or two of a kind."""
+    with few_blocks():
+        return build(*args, **kwargs)
+
+
 @pytest.fixture
 def x(rng):
     return rng.normal(size=(3, 64, 64, 3)).astype("float32")
@@ -52,12 +59,12 @@ def test_gives_probabilities(builder, kind, x):
 
 @every_builder
 def test_unknown_sizes_in_graph_mode_are_the_same_function(builder, x, randomize_moderately):
-    known = build(builder)
+    known = shortened(builder)
     randomize_moderately(known)
-    unknown = build(builder, input_shape=(None, None, 3))
+    unknown = shortened(builder, input_shape=(None, None, 3))
     unknown.set_weights(known.get_weights())
     graph = tf.function(lambda x: unknown(x), input_signature=[tf.TensorSpec((None, None, None, 3))])
-    # The rounding of 150 layers; averages are summed in another order where the size is unknown.
+    # The rounding of some hundred layers; averages are summed in another order where the size is unknown.
     np.testing.assert_allclose(graph(x), known(x), atol=1e-5)
     assert_probabilities(graph(x[:, :37, :48]).numpy())
     assert graph(x[:1]).shape == (1, 5)
@@ -65,7 +72,7 @@ def test_unknown_sizes_in_graph_mode_are_the_same_function(builder, x, randomize
 
 @every_builder
 def test_without_top(builder):
-    model = build(builder, "static", include_top=False)
+    model = shortened(builder, "static", include_top=False)
     stride = 8 if builder is CifarMobileNetV2 else 32
     assert model.output_shape[1:3] == (64 // stride, 64 // stride)
     assert model.output is model.get_layer("head_relu").output
@@ -73,7 +80,7 @@ def test_without_top(builder):
 
 @every_builder
 def test_options(builder, x):
-    model = build(
+    model = shortened(
         builder, "static", input_shape=(32, 32, 1), classifier_activation=None, dropout=0.5, name="mine"
     )
     assert model.name == "mine"
@@ -94,7 +101,7 @@ def test_options(builder, x):
     ],
 )
 def test_other_widths(builder, width, x):
-    model = build(builder, "static", width_multiplier=width, input_shape=(32, 32, 3))
+    model = shortened(builder, "static", width_multiplier=width, input_shape=(32, 32, 3))
     assert_probabilities(model(x[:, :32, :32]).numpy())
 
 
@@ -116,7 +123,7 @@ def test_in_bfloat16(builder, x):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = build(builder)
+        model = shortened(builder)
     finally:
         keras.config.set_dtype_policy(before)
     assert model.get_layer("head_relu").compute_dtype == "bfloat16"
@@ -127,12 +134,12 @@ def test_in_bfloat16(builder, x):
 
 @every_builder
 def test_images_are_channels_last_whatever_the_setting(builder, x, randomize):
-    model = shared(builder)
+    model = shortened(builder)
     randomize(model, x)
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
     try:
-        other = build(builder)
+        other = shortened(builder)
     finally:
         keras.config.set_image_data_format(before)
     # Nor do names depend on what was built before: weights are found by them.

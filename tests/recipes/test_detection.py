@@ -19,7 +19,7 @@ from recipes.tasks import TASKS
 from recipes.training import loop
 from recipes.training.monitoring import Recorder
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("networks_of_few_blocks")]
 
 NAME = "voc-ssdlite-mobilenetv2-sb"
 SMALL = "data.image_size=160"
@@ -35,7 +35,7 @@ def rectangles():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, rectangles):
+def finished(tmp_path_factory, rectangles, networks_of_few_blocks):
     """A run of two epochs."""
     run = RunDirectory(tmp_path_factory.mktemp("detector"))
     options = [part for setting in SETTINGS for part in ("--set", setting)]
@@ -106,7 +106,7 @@ def stopping(save):
 
 def test_inspect_shows_the_backbones_attention(finished, capsys):
     assert exit_code(lambda: inspect.main([str(finished.path), "--images", "2"])) == 0
-    assert "block17_expand" in capsys.readouterr().out
+    assert "block8_expand" in capsys.readouterr().out
 
 
 def test_show(rectangles, tmp_path, capsys):

@@ -82,7 +82,7 @@ def test_program(kind, run_train, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("20 test images, final model of ")
     with files["csv"].open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == (2 if kind == "se-block" else 6)
+    assert len(rows) == (1 if kind == "se-block" else 3)
     assert files["plot"].read_bytes().startswith(b"\x89PNG")
     assert exit_code(lambda: inspect.main(arguments + options)) == 2  # nothing is overwritten
 

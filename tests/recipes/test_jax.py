@@ -115,29 +115,38 @@ def test_programs(finished, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"sheet.png", "plot.png"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ("voc-ssdlite-mobilenetv2-sb",),
-            "error: on Keras's jax backend data.name must be one of digits, cifar10, as the others need "
-            "TensorFlow. Received: 'voc'",
-        ),
-        (
-            ("--strategy", "mirrored"),
-            "error: --strategy mirrored needs Keras's TensorFlow backend. Received: jax",
-        ),
-    ],
+NEEDS = (
+    "error: on Keras's jax backend data.name must be one of digits, cifar10, as the others need TensorFlow."
 )
-def test_what_needs_tensorflow(arguments, message, tmp_path):
-    output = run(("train", *arguments, "--run-dir", str(tmp_path / "run")))
-    assert output.returncode == 2
-    assert output.stderr.splitlines()[-1] == message
-    assert not (tmp_path / "run").exists()
+REFUSED = {
+    "train voc-ssdlite-mobilenetv2-sb --run-dir": f"{NEEDS} Received: 'voc'",
+    "train --strategy mirrored --run-dir": (
+        "error: --strategy mirrored needs Keras's TensorFlow backend. Received: jax"
+    ),
+    "show voc-ssdlite-mobilenetv2-sb --out": f"{NEEDS} Received: 'voc'",
+    "show imagenet-mobilenetv2-sb --out": f"{NEEDS} Received: 'imagenet2012'",
+}
 
 
-@pytest.mark.parametrize("name", ["voc-ssdlite-mobilenetv2-sb", "imagenet-mobilenetv2-sb"])
-def test_no_program_takes_what_needs_tensorflow(name, tmp_path):
-    output = run(("show", name, "--out", str(tmp_path / "sheet.png")))
-    assert output.returncode == 2
-    assert output.stderr.splitlines()[-1].startswith("error: on Keras's jax backend data.name must be one of")
+@pytest.fixture(scope="module")
+def refusals(backend, tmp_path_factory):
+    """What each program answers, all in one process, and the folder that they were to write into."""
+    folder = tmp_path_factory.mktemp("refused")
+    commands = [[*command.split(), str(folder / f"{number}.png")] for number, command in enumerate(REFUSED)]
+    code = f"""{WITHOUT_TENSORFLOW}
+import importlib
+from recipes.command import exit_code
+for name, *arguments in {commands!r}:
+    print(exit_code(lambda: importlib.import_module("recipes." + name).main(arguments)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if line == "2" or line.startswith("error: ")]
+    assert len(lines) == 2 * len(REFUSED), done.stderr
+    return dict(zip(REFUSED, zip(lines[::2], lines[1::2], strict=True), strict=True)), folder
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_what_needs_tensorflow(command, refusals):
+    answers, folder = refusals
+    assert answers[command] == (REFUSED[command], "2")
+    assert not list(folder.iterdir())

@@ -15,11 +15,11 @@ from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
 from sb_keras.layers import ShiftBalance
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("networks_of_few_blocks")]
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory, networks_of_few_blocks):
     """A run directory of a small classifier with other classes."""
     path = tmp_path_factory.mktemp("trained")
     keras.utils.set_random_seed(1)

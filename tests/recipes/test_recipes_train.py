@@ -1,6 +1,5 @@
 """Tests that the network of each registered recipe trains; for wide ones, its narrow sibling does."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -20,7 +19,6 @@ from recipes.data.tf_batches import Arrays
 from recipes.own import boxes, photos
 from recipes.registry import RECIPES
 from recipes.tasks import task_of
-from sb_keras.models import mnasnet, mobilenet_v2, shufflenet_v2
 
 pytestmark = pytest.mark.long
 
@@ -53,26 +51,17 @@ def as_records(path, images):
 
 
 @pytest.fixture(scope="module")
-def images(cifar10_or_none, tmp_path_factory):
-    """Training images by data set; noise for CIFAR-10 where it is missing, which trains as well."""
+def images(tmp_path_factory):
+    """Training images by data set; noise for CIFAR-10, which trains as well."""
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, size=(8, 32, 32, 3)), rng.integers(0, 10, size=8)
     noise = Arrays(pixels.astype("uint8"), labels.astype("int32"))
     return {
         "digits": data_sets.load(RECIPES["digits-mobilenetv2-sb"].data).train,
-        "cifar10": cifar10_or_none.train if cifar10_or_none else noise,
+        "cifar10": noise,
         "voc": shapes(),
         "imagenet2012": as_records(tmp_path_factory.mktemp("records") / "eight", pixels),
     }
-
-
-@pytest.fixture
-def shallow(monkeypatch):
-    """Classifiers of one block a stage: depth proves nothing here, and parameters are counted elsewhere."""
-    for module, name in ((mobilenet_v2, "CIFAR_STAGES"), (mobilenet_v2, "STAGES"), (mnasnet, "STAGES")):
-        stages = [dataclasses.replace(stage, repeats=1) for stage in getattr(module, name)]
-        monkeypatch.setattr(module, name, tuple(stages))
-    monkeypatch.setattr(shufflenet_v2, "REPEATS", (1, 1, 1))
 
 
 def test_every_data_set_and_kind_is_here():
@@ -81,11 +70,10 @@ def test_every_data_set_and_kind_is_here():
     assert kinds == {(recipe.data.name, recipe.model.attention.kind) for recipe in others}
 
 
+@pytest.mark.usefixtures("networks_of_few_blocks")  # parameters are counted elsewhere
 @pytest.mark.parametrize("name", NARROW)
-def test_trains(name, images, request):
+def test_trains(name, images):
     recipe = RECIPES[name].override(["batch_size=4", "steps_per_epoch=2", "epochs=1"])
-    if recipe.data.task == "classification":
-        request.getfixturevalue("shallow")
     if recipe.data.name == "imagenet2012":
         recipe = recipe.override(["data.image_size=64"])
     task = task_of(recipe)

@@ -72,7 +72,7 @@ def test_lambda_is_the_trained_networks(runs):
     run = report.read(runs[0], "x")
     layers = RunDirectory(runs[0]).load_model().layers
     lambdas = [each.lambda_.numpy() for each in layers if isinstance(each, sb_keras.layers.ShiftBalance)]
-    assert len(lambdas) == 6  # two blocks of three convolutions
+    assert len(lambdas) == 3  # the block's convolutions
     np.testing.assert_allclose(run.lambdas, [np.abs(each).mean() for each in lambdas], rtol=1e-6)
     assert report.read(runs[2], "x").lambdas == []
 

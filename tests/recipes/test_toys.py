@@ -83,7 +83,7 @@ def test_an_attention_kind(bias):
     recipe = RECIPES["digits-mobilenetv2-sb"].override(["model.attention.kind=bias"])
     model = recipe.model.build(32, 10)
     added = [layer for layer in model.layers if isinstance(layer, Bias)]
-    assert len(added) == 6  # three in each of two blocks
+    assert len(added) == 3  # the block's convolutions
     static = sb_keras.profile(RECIPES["digits-mobilenetv2-static"].model.build(32, 10))
     costs = sb_keras.profile(model)
     channels = sum(layer.bias.shape[0] for layer in added)

@@ -9,12 +9,9 @@ from sb_keras.models import mobilenet_v2
 from sb_keras.models.stages import Stage
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Two of the 17 blocks and 4 % of the head: compiling and running the whole network takes a minute.
+# One of the 17 blocks and 4 % of the head: compiling and running the whole network takes a minute.
 NETWORK = {
-    "CIFAR_STAGES": (
-        Stage(expand_ratio=1, filters=16, repeats=1, strides=2),
-        Stage(expand_ratio=6, filters=24, repeats=1, strides=2),
-    ),
+    "CIFAR_STAGES": (Stage(expand_ratio=1, filters=24, repeats=1, strides=2),),
     "HEAD_FILTERS": 48,
 }
 SETTINGS = ("model.width_multiplier=0.1", "epochs=2", "steps_per_epoch=2", "batch_size=16")

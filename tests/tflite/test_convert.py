@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from few_blocks import few_blocks
 
 from recipes.command import exit_code
 from recipes.data import to_pixels
@@ -31,8 +32,8 @@ KINDS = {
 DYNAMIC = DynamicConv2D | DynamicDepthwiseConv2D
 # XNNPACK adds in another order than TensorFlow, with a rounding of 6e-8 in each of some ten layers.
 SHALLOW = 1e-4
-# In fifty layers without training the rounding grows: changing the images by one part in a million
-# changes the outputs by up to fifty.
+# The bound of whole networks. In fifty layers without training the rounding grows: changing
+# the images by one part in a million changes the outputs by up to fifty.
 DEEP = 1e-3
 
 
@@ -88,7 +89,8 @@ def test_same_answers_as_keras(two_blocks, kind, randomize, ten_images):
     [MobileNetV2, *(pytest.param(each, marks=pytest.mark.slow) for each in (MnasNet, ShuffleNetV2))],
 )
 def test_every_backbone(builder, randomize, ten_images):
-    model = builder((32, 32, 3), 0.1, "sb", classes=5, classifier_activation=None)
+    with few_blocks():
+        model = builder((32, 32, 3), 0.1, "sb", classes=5, classifier_activation=None)
     randomize(model, ten_images)
     content = convert(model)
     assert_same_answers(content, model, ten_images, DEEP)

@@ -28,7 +28,7 @@ from tflite.metadata import DETECTION_OUTPUTS, Metadata, add_metadata, read_meta
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "recipes"))
 from shapes import CLASSES, shapes_dataset
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("networks_of_few_blocks")]
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 PIXELS = Metadata(name="shapes", labels=CLASSES, mean=(0.0,) * 3, std=(1 / 255,) * 3)
@@ -66,7 +66,7 @@ def detector(pixels, width=0.35):
 
 
 @pytest.fixture(scope="module")
-def model(pixels):
+def model(pixels, networks_of_few_blocks):
     return detector(pixels)
 
 
@@ -269,9 +269,9 @@ def test_a_classifiers_file_does_not_fit_a_detectors_recipe(run, models, monkeyp
     assert "does not fit the recipe's data" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("threads", range(1, 9))
-def test_no_class_is_lost_with_any_number_of_threads(threads):
-    """TFLite's operator alone loses one: https://github.com/tensorflow/tensorflow/issues/56058."""
+@pytest.fixture(scope="module")
+def heads():
+    """A file whose pixels are logits and offsets, a picture of one anchor each for twenty classes."""
     classes = 20
     source = keras.Input((300, 300, 1))  # whose pixels are logits and offsets, and some more
     rows = keras.layers.Reshape((3000, 30))(source)
@@ -284,9 +284,16 @@ def test_no_class_is_lost_with_any_number_of_threads(threads):
     values[..., 0] = 20  # background everywhere, but for an anchor a class
     anchors = np.random.default_rng(0).permutation(3000)[:classes]
     values[0, anchors, 0], values[0, anchors, 1 + np.arange(classes)] = 0, 10
+    return content, values.reshape(1, 300, 300, 1), classes
+
+
+@pytest.mark.parametrize("threads", range(1, 9))
+def test_no_class_is_lost_with_any_number_of_threads(threads, heads):
+    """TFLite's operator alone loses one: https://github.com/tensorflow/tensorflow/issues/56058."""
+    content, pixels, classes = heads
     interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
-    (found,) = run_detector(interpreter, [values.reshape(1, 300, 300, 1)])
+    (found,) = run_detector(interpreter, [pixels])
     assert sorted(found["classes"]) == list(range(classes))
 
 
