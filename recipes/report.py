@@ -7,6 +7,7 @@ A run that is still going on is shown as far as it has come.
 
 import os
 import pathlib
+import re
 import sys
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
@@ -140,37 +141,58 @@ def table(runs):
         scores = ["" if score is None else f"{100 * score:.2f}" for score in scores]
         cells.append((row.run, row.recipe, row.settings, str(row.seed), row.epochs, *counts, *scores))
     lines = [format_table(head, cells, "<<<>>>>>>>")]
-    scores = {}
-    for run in runs:
-        if run.row.test is not None:
-            by_seed = scores.setdefault(replace(run.recipe, seed=0), {})
-            by_seed.setdefault(run.row.seed, 100 * run.row.test)  # a seed's second run is no other sample
-    for recipe, by_seed in scores.items():
-        if len(by_seed) > 1:
+    for recipe, group in by_recipe(runs).items():
+        some = tests_by_seed(group)
+        if len(some) > 1:
             text = settings(recipe, [run.recipe for run in runs])
-            name, some = " ".join(filter(None, (recipe.name, text))), list(by_seed.values())
+            name = " ".join(filter(None, (recipe.name, text)))
             spread = f"{np.mean(some):.2f} ± {np.std(some, ddof=1):.2f} %"
             lines.append(f"{name}, {recipe.epochs} epochs, {len(some)} seeds: {spread}")
     return "\n".join(lines)
 
 
+def by_recipe(runs):
+    """The runs of every recipe, whatever their seeds."""
+    groups = {}
+    for run in runs:
+        groups.setdefault(replace(run.recipe, seed=0), []).append(run)
+    return groups
+
+
+def tests_by_seed(group):
+    """Test scores in percent of some runs, one a seed: a seed's second run is no other sample."""
+    scores = {}
+    for run in group:
+        if run.row.test is not None:
+            scores.setdefault(run.row.seed, 100 * run.row.test)
+    return list(scores.values())
+
+
 def plot(runs, path):
-    """Draws curves, test accuracy against parameters and multiply-adds, and λ by layer, as a PNG file."""
+    """Draws curves, test accuracy against parameters and multiply-adds, and λ by layer, as a PNG file.
+
+    Runs that differ in the seed alone have one color; their accuracy is the mean with its standard deviation.
+    """
     from recipes.plots import color_map, new_figure, save
 
     metric = runs[0].metric.replace("_", " ")
-    colors = color_map(len(runs))
+    groups = by_recipe(runs).values()
+    colors = color_map(len(groups))
     figure, axes = new_figure(2, 2, (12, 9))
     curves, sizes, costs, lambdas = axes.flat
-    for index, run in enumerate(runs):
-        style = {"color": colors(index % colors.N), "label": run.row.run}
-        epochs = [row["epoch"] for row in run.log]
-        curves.plot(epochs, [100 * row[f"val_{run.metric}"] for row in run.log], ".-", **style)
-        if run.row.test is not None:
-            sizes.plot(run.row.parameters / 1e6, 100 * run.row.test, "o", **style)
-            costs.plot(run.row.madds / 1e6, 100 * run.row.test, "o", **style)
-        if run.lambdas:
-            lambdas.plot(range(1, len(run.lambdas) + 1), run.lambdas, ".-", **style)
+    for index, group in enumerate(groups):
+        style = {"color": colors(index % colors.N)}
+        for number, run in enumerate(group):
+            scores = [100 * row[f"val_{run.metric}"] for row in run.log]
+            label = None if number else _label(group)
+            curves.plot([row["epoch"] for row in run.log], scores, ".-", label=label, **style)
+            if run.lambdas:
+                lambdas.plot(range(1, len(run.lambdas) + 1), run.lambdas, ".-", **style)
+        if scores := tests_by_seed(group):
+            row = next(run.row for run in group if run.row.test is not None)
+            spread = np.std(scores, ddof=1) if len(scores) > 1 else None
+            for each, cost in ((sizes, row.parameters), (costs, row.madds)):
+                each.errorbar(cost / 1e6, np.mean(scores), spread, fmt="o", capsize=4, **style)
     for start in {run.recipe.model.attention.lambda_init for run in runs if run.lambdas}:
         lambdas.axhline(start, color="gray", linestyle="--", linewidth=1)
     curves.set(xlabel="epoch", ylabel=f"validation {metric} / %")
@@ -182,6 +204,12 @@ def plot(runs, path):
             each.set_axis_off()
     figure.legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     save(figure, path)
+
+
+def _label(group):
+    """What runs that differ in the seed alone are called together."""
+    name = group[0].row.run
+    return name if len(group) == 1 else re.sub(r"[-_ ]*\d+$", "", name) or name
 
 
 def main(argv=None):

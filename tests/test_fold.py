@@ -54,6 +54,16 @@ def test_every_backbone(builder, kind, randomize, ten_images):
     assert_kept_names(folded, model)
 
 
+def test_all_blocks(randomize, ten_images):
+    """Once the network as it is used, of 17 blocks: the tests around it have fewer."""
+    model = MobileNetV2(attention="sb", **SMALL)
+    randomize(model, ten_images)
+    folded = fold(model)
+    assert_same_feature_maps(folded, model, ["block17_depthwise_relu", "predictions"], ten_images, DEEP)
+    assert_stock(folded)
+    assert_kept_names(folded, model)
+
+
 @pytest.mark.parametrize("builder", [MobileNetV2, CifarMobileNetV2, MnasNet, ShuffleNetV2])
 def test_every_backbone_to_rounding(builder, randomize_moderately, ten_images):
     with few_blocks():
