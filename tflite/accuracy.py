@@ -18,12 +18,12 @@ WORST = 10
 BATCH = 250
 
 
-def scores(models, interpreter, split, recipe, inputs=None):
+def scores(models, interpreters, split, recipe, inputs=None):
     """What Keras models and a file score on the same pictures, in percent.
 
     Args:
         models: Keras models by name.
-        interpreter: An interpreter of the file.
+        interpreters: One or several of the file, as of `tflite.interpreter.run_all`.
         split: The pictures.
         recipe: Their recipe.
         inputs: A function from pixels to what the file takes; None for one that takes pixels.
@@ -33,14 +33,14 @@ def scores(models, interpreter, split, recipe, inputs=None):
     """
     if recipe.data.task == "detection":
         found = {name: _found_by_keras(model, split, recipe) for name, model in models.items()}
-        found["TFLite"] = run_detector(interpreter, [_file_images(split, recipe.data, inputs)])
+        found["TFLite"] = run_detector(interpreters, [_file_images(split, recipe.data, inputs)])
         return {name: mean_average_precision(split, each) for name, each in found.items()}
-    outputs = class_outputs(models, interpreter, split, recipe.data, inputs)
+    outputs = class_outputs(models, interpreters, split, recipe.data, inputs)
     labels = split.labels
     return {name: 100 * np.mean(output.argmax(-1) == labels) for name, output in outputs.items()}
 
 
-def class_outputs(models, interpreter, split, data, inputs=None):
+def class_outputs(models, interpreters, split, data, inputs=None):
     """What classifiers answer; arguments as of `scores`.
 
     Returns:
@@ -50,7 +50,7 @@ def class_outputs(models, interpreter, split, data, inputs=None):
         name: model.predict(split.evaluation_batches(data, BATCH), verbose=0)
         for name, model in models.items()
     }
-    outputs["TFLite"] = predict(interpreter, _file_images(split, data, inputs))
+    outputs["TFLite"] = predict(interpreters, _file_images(split, data, inputs))
     return outputs
 
 

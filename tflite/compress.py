@@ -112,15 +112,16 @@ def compare(files, test, recipe):
         and size after gzip, in bytes.
     """
     from tflite.accuracy import class_outputs, scores
-    from tflite.interpreter import open_content
+    from tflite.interpreter import cores, open_content
 
     rows, reference = [], None
     for name, content in files.items():
-        interpreter, sizes = open_content(content), (len(content), len(gzip.compress(content, mtime=0)))
+        interpreters = [open_content(content, threads=1) for _ in range(cores())]
+        sizes = (len(content), len(gzip.compress(content, mtime=0)))
         if recipe.data.task == "detection":
-            rows.append((name, scores({}, interpreter, test, recipe)["TFLite"] / 100, *sizes))
+            rows.append((name, scores({}, interpreters, test, recipe)["TFLite"] / 100, *sizes))
             continue
-        classes = class_outputs({}, interpreter, test, recipe.data)["TFLite"].argmax(axis=-1)
+        classes = class_outputs({}, interpreters, test, recipe.data)["TFLite"].argmax(axis=-1)
         reference = classes if reference is None else reference
         shares = ((classes == other).mean().item() for other in (test.labels, reference))
         rows.append((name, *shares, *sizes))

@@ -189,11 +189,12 @@ def _passes(model, content, test, recipe, args):
     import sb_keras
     from tflite import accuracy
     from tflite.export import build, pixel_input
-    from tflite.interpreter import open_content
+    from tflite.interpreter import cores, open_content
 
     test, detector = test.select(slice(args.images)), recipe.data.task == "detection"
     folded = sb_keras.fold(model)
-    scores = accuracy.scores({"Keras": model, "folded": folded}, open_content(content), test, recipe)
+    interpreters = [open_content(content, threads=1) for _ in range(cores())]
+    scores = accuracy.scores({"Keras": model, "folded": folded}, interpreters, test, recipe)
     drop, most = scores["Keras"] - scores["TFLite"], args.max_drop
     if most is None:
         most = 3.0 if detector and "int8" in args.quantize else 1.0

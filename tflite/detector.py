@@ -18,7 +18,7 @@ from sb_keras.detection import ssdlite_anchors
 from sb_keras.detection.boxes import VARIANCES
 from sb_keras.graph import as_functional, tensor_names
 from tflite import model_file
-from tflite.interpreter import quantized
+from tflite.interpreter import find_objects, run_all
 from tflite.metadata import DETECTION_OUTPUTS
 
 DETECTIONS = 100
@@ -112,28 +112,14 @@ def add_detection(model):
     ]
 
 
-def run_detector(interpreter, batches):
+def run_detector(interpreters, batches):
     """What a detector's file finds.
 
     Args:
-        interpreter: An interpreter of such a file.
+        interpreters: One or several of such a file, as of `tflite.interpreter.run_all`.
         batches: Batches of images as the file takes them, floats (n, height, width, 3).
 
     Returns:
         For every picture `boxes_yxyx`, cut off at its border, `classes` and `scores`.
     """
-    (source,), found = interpreter.get_input_details(), []
-    targets = [tensor["index"] for tensor in interpreter.get_output_details()]
-    for image in itertools.chain.from_iterable(batches):
-        interpreter.set_tensor(source["index"], quantized(image[None], source))
-        interpreter.invoke()
-        boxes, classes, scores, count = (interpreter.get_tensor(target)[0] for target in targets)
-        count = int(count)
-        found.append(
-            {
-                "boxes_yxyx": np.clip(boxes[:count], 0, 1),
-                "classes": classes[:count].astype("int32"),
-                "scores": scores[:count],
-            }
-        )
-    return found
+    return list(run_all(find_objects, interpreters, itertools.chain.from_iterable(batches)))

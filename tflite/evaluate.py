@@ -1,6 +1,6 @@
 """Shows the test accuracy of a TFLite file, or mean average precision, beside the Keras model's.
 
-python -m tflite.evaluate FILE.tflite RECIPE [--images N] [--threads N]
+python -m tflite.evaluate FILE.tflite RECIPE [--images N] [--jobs N] [--threads N]
 
 RECIPE is a name, a recipe's JSON file, or a run directory; with the last, the Keras model is compared too.
 """
@@ -19,7 +19,7 @@ from recipes.errors import UserError, check_in_range
 from recipes.run_directory import RunDirectory
 from recipes.tasks import check_class_names, task_of
 from sb_keras.table import format_table
-from tflite.interpreter import open_interpreter
+from tflite.interpreter import cores, open_interpreter
 from tflite.metadata import read_metadata
 
 
@@ -29,10 +29,16 @@ def main(argv=None):
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name or JSON file, or a run directory")
     parser.add_model()
     parser.add_argument("--images", type=int, metavar="N", help="use only the first N test images")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--jobs", type=int, default=cores(), metavar="N", help="images at once (default: as many as cores)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads an image (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
 
-    check_in_range("--threads", args.threads, least=1)
+    for option in ("jobs", "threads"):
+        check_in_range(f"--{option}", getattr(args, option), least=1)
     if args.images is not None:
         check_in_range("--images", args.images, least=1)
     run = RunDirectory.existing(args.recipe) if pathlib.Path(args.recipe).is_dir() else None
@@ -40,7 +46,8 @@ def main(argv=None):
     if run:
         run.model_file(args.model)
     check(recipe.data)
-    interpreter, metadata = open_interpreter(args.file, args.threads), read_metadata(args.file)
+    interpreters = [open_interpreter(args.file, args.threads) for _ in range(args.jobs)]
+    interpreter, metadata = interpreters[0], read_metadata(args.file)
     start_keras(only="tensorflow")
     from tflite.detector import DETECTIONS
 
@@ -61,22 +68,22 @@ def main(argv=None):
     _check_model(interpreter, (1, size, size, 3), outputs, args.file)
     inputs = functools.partial(file_inputs, data=recipe.data, metadata=metadata, size=size)
     show = _show_detector if detector else _show_classifier
-    show(models, interpreter, test, recipe, inputs)
+    show(models, interpreters, test, recipe, inputs)
     print(f"{len(test)} test images of {recipe.name}")
 
 
-def _show_detector(models, interpreter, test, recipe, inputs):
+def _show_detector(models, interpreters, test, recipe, inputs):
     from tflite.accuracy import scores
 
-    found = scores(models, interpreter, test, recipe, inputs)
+    found = scores(models, interpreters, test, recipe, inputs)
     rows = [(name, f"{score / 100:.4f}") for name, score in found.items()]
     print(format_table(("model", "mean average precision"), rows, "<>"))
 
 
-def _show_classifier(models, interpreter, test, recipe, inputs):
+def _show_classifier(models, interpreters, test, recipe, inputs):
     from tflite.accuracy import class_outputs
 
-    outputs, labels = class_outputs(models, interpreter, test, recipe.data, inputs), test.labels
+    outputs, labels = class_outputs(models, interpreters, test, recipe.data, inputs), test.labels
     rows = []
     for name, output in outputs.items():
         row = [name, f"{np.mean(output.argmax(-1) == labels):.4f}", "", ""]

@@ -1,6 +1,10 @@
 """A .tflite file as a function from float images to float outputs, whatever its tensors hold."""
 
+import collections
+import concurrent.futures
+import os
 import pathlib
+import queue
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -34,24 +38,62 @@ def open_interpreter(path, threads=1):
     return interpreter
 
 
-def predict(interpreter, images):
-    """Runs images one by one.
+def cores():
+    """How many of the machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_all(run, interpreters, images):
+    """Yields `run(interpreter, image)` for every image, in order.
 
     Args:
-        interpreter: An interpreter with one input and one output, of float32 or of quantized integers.
+        run: Such a function.
+        interpreters: An interpreter, or several of the same file, which run at once, each in a thread: LiteRT
+            computes without Python's lock.
+        images: An iterable; a few images are read ahead.
+    """
+    interpreters = interpreters if isinstance(interpreters, list) else [interpreters]
+    idle = queue.SimpleQueue()
+    for interpreter in interpreters:
+        idle.put(interpreter)
+
+    def answer(image):
+        interpreter = idle.get()
+        try:
+            return run(interpreter, image)
+        finally:
+            idle.put(interpreter)
+
+    with concurrent.futures.ThreadPoolExecutor(len(interpreters)) as pool:
+        begun = collections.deque()
+        for image in images:
+            begun.append(pool.submit(answer, image))
+            if len(begun) > 2 * len(interpreters):
+                yield begun.popleft().result()
+        for future in begun:
+            yield future.result()
+
+
+def predict(interpreters, images):
+    """Runs a classifier's file on images one by one.
+
+    Args:
+        interpreters: One or several, as of `run_all`, with one input and one output, of float32 or of
+            quantized integers.
         images: Floats as the file takes them: (n, height, width, channels), or an iterable of (height, width,
             channels).
 
     Returns:
         A float array (n, classes).
     """
+    return np.stack(list(run_all(_probabilities, interpreters, images)))
+
+
+def _probabilities(interpreter, image):
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    outputs = []
-    for image in images:
-        interpreter.set_tensor(source["index"], quantized(image[None], source))
-        interpreter.invoke()
-        outputs.append(dequantized(interpreter.get_tensor(target["index"])[0], target))
-    return np.stack(outputs)
+    interpreter.set_tensor(source["index"], quantized(image[None], source))
+    interpreter.invoke()
+    return dequantized(interpreter.get_tensor(target["index"])[0], target)
 
 
 def find_objects(interpreter, image):
