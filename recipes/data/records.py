@@ -72,10 +72,11 @@ class Records(TensorFlowSplit):
             bad = tf.constant(self.bad)
             examples = examples.filter(lambda example: tf.reduce_all(example["file_name"] != bad))
         if self.chosen is not None:
-            chosen = tf.constant(self.chosen, tf.int64)
-            last = max(self.chosen, default=-1)
-            examples = examples.enumerate().take_while(lambda number, _: number <= last)
-            examples = examples.filter(lambda number, _: tf.reduce_any(number == chosen))
+            table = np.zeros(max(self.chosen, default=-1) + 1, bool)
+            table[list(self.chosen)] = True
+            is_chosen = tf.constant(table)
+            examples = examples.take(len(table)).enumerate()
+            examples = examples.filter(lambda number, _: tf.gather(is_chosen, number))
             examples = examples.map(lambda _, example: example)
         if seed is None:
             return examples
