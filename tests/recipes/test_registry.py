@@ -139,7 +139,9 @@ def test_names():
     table_3 = [
         f"imagenet-{net}-{kind}" for net in ("mnasnet", "shufflenetv2") for kind in ("static", "se", "sb")
     ]
+    networks = [f"tinyimagenet-{net}" for net in ("mobilenetv2", "mnasnet", "shufflenetv2")]
     imagenet = {*imagenet, *wide_imagenet, *table_2, *table_3}
+    imagenet |= {f"{network}-{kind}" for network in networks for kind in KINDS}
     photos = [f"photos-mobilenetv2-{kind}" for kind in ("static", "sb")]
     boxes = [f"boxes-ssdlite-mobilenetv2-{kind}" for kind in ("static", "sb")]
     assert set(RECIPES) == {*digits, *cifar10, *wide, *voc, *wide_voc, *imagenet, *photos, *boxes}
