@@ -23,7 +23,7 @@ from recipes.command import exit_code
 HEAD = ("pictures", "seconds", "peak_memory_mb")
 CLASSES = ("one", "other")
 DIFFERENT = 20  # pictures; the others are links to them
-PHOTO = (375, 500)  # height and width, as ImageNet's
+PHOTO = (500, 375)  # width and height, as ImageNet's
 
 
 def main(argv=None):
@@ -68,7 +68,7 @@ def _write_pictures(folder):
     generator = np.random.default_rng(0)
     for number in range(DIFFERENT):
         rough = PIL.Image.fromarray(generator.integers(0, 256, (12, 16, 3), dtype="uint8"))
-        rough.resize(PHOTO[::-1], PIL.Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90)
+        rough.resize(PHOTO, PIL.Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90)
 
 
 def _link(photos, folder, count):
