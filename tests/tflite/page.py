@@ -26,3 +26,19 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 def idle(page):
     page.wait_for_selector('main[aria-busy="false"]')
+
+
+def drop(page, *paths, types=None):
+    """Drops files on the page together; `types` are their MIME types, where they matter."""
+    types = types or [""] * len(paths)
+    page.evaluate(
+        """async (files) => {
+            const transfer = new DataTransfer();
+            for (const [name, bytes, type] of files) {
+                transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+            }
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+        }""",
+        [[path.name, list(path.read_bytes()), type] for path, type in zip(paths, types, strict=True)],
+    )
+    idle(page)

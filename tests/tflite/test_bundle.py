@@ -42,6 +42,38 @@ def test_bundle_has_a_picture_of_each_class_and_keras_answers(run, digits, file,
         np.testing.assert_allclose((pixels / 255 - data.mean) / data.std, image, rtol=0, atol=1e-5)
 
 
+def test_page_opens_with_the_picture_that_the_file_is_surest_of(run, digits, file, tmp_path):
+    x, labels = digits
+    firsts = x[[list(labels).index(label) for label in range(10)]]
+    scores = run.load_model().predict(firsts, verbose=0)
+    right = [label for label in range(10) if scores[label].argmax() == label]
+    assert 0 < len(right) < 10  # so that the file errs on some
+
+    content = bundle.bundle(run, file, tmp_path)
+
+    assert content["opening"] == f"pictures/{max(right, key=lambda label: scores[label][label])}.png"
+
+
+def test_page_opens_with_the_first_picture_if_the_file_is_right_on_none(
+    run, file, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(bundle, "predict", lambda interpreter, images: -np.eye(10))
+    command = [str(run.path), str(file), "--out", str(tmp_path / "page")]
+
+    assert exit_code(lambda: bundle.main(command)) == 0
+
+    content = json.loads((tmp_path / "page" / "models" / "bundle.json").read_text())
+    assert content["opening"] is None
+    assert "right on none of them: the page opens with the first" in capsys.readouterr().out
+
+
+def test_of_pictures_that_the_file_is_as_sure_of_keras_decides():
+    answers = np.array([[0.6, 0.4], [0.1, 0.9], [0.9, 0.1], [0.9, 0.1]])
+    keras_answers = np.array([[1.0, 0.0], [0.2, 0.8], [0.7, 0.3], [1.0, 0.0]])
+
+    assert bundle._surest_right(answers, keras_answers, np.array([0, 1, 0, 1])) == 1
+
+
 def test_bundle_is_not_replaced_unasked(run, file, tmp_path, capsys):
     command = [str(run.path), str(file), "--out", str(tmp_path / "page")]
     bundle.main(command)

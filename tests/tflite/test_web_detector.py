@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from page import idle
+from page import drop, idle
 from PIL import Image
 
 from sb_keras.detection import ssdlite_anchors
@@ -152,6 +152,116 @@ def test_page_watches_the_camera(page, files):
     page.context.clear_permissions()
     assert page.inner_text("#caption") == "From the camera"
     assert drawn(page) > 0
+
+
+@pytest.fixture(scope="module")
+def clip(page, tmp_path_factory):
+    """A video of two seconds that is pink, then green."""
+    content = page.evaluate(
+        """async () => {
+            const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 240 });
+            const context = canvas.getContext("2d");
+            const fill = (color) => { context.fillStyle = color; context.fillRect(0, 0, 320, 240); };
+            fill("rgb(200 40 90)");
+            const recorder = new MediaRecorder(canvas.captureStream(), { mimeType: "video/webm" });
+            const chunks = [];
+            recorder.ondataavailable = ({ data }) => chunks.push(data);
+            const stopped = new Promise((resolve) => { recorder.onstop = resolve; });
+            recorder.start();
+            for (let frame = 0; frame < 40; frame++) {
+                fill(frame < 20 ? "rgb(200 40 90)" : "rgb(20 240 90)");
+                await new Promise((resolve) => setTimeout(resolve, 50));
+            }
+            recorder.stop();
+            await stopped;
+            return [...new Uint8Array(await new Blob(chunks).arrayBuffer())];
+        }"""
+    )
+    path = tmp_path_factory.mktemp("clip") / "clip.webm"
+    path.write_bytes(bytes(content))
+    return path
+
+
+def test_boxes_follow_a_video(page, files, clip):
+    page.set_input_files("#model-file", files / "float32.tflite")
+    page.locator("#score").fill("0.3")
+    drop(page, clip, types=["video/webm"])
+
+    assert page.is_visible("#video")
+    assert page.inner_text("#caption") == "clip.webm"
+    box = ""
+    for is_green in (False, True, False, True):  # it is played over and over
+        page.wait_for_function(
+            """([isGreen, before]) => {
+                const [red, green] = document.getElementById("input").getContext("2d")
+                    .getImageData(150, 150, 1, 1).data;
+                const row = document.querySelector("#answer tbody tr");
+                return row && green > red === isGreen && row.dataset.box !== before;
+            }""",
+            arg=[is_green, box],
+            polling="raf",
+        )
+        box = page.locator("#answer tbody tr").first.get_attribute("data-box")
+        assert drawn(page) > 0
+    width, height = page.eval_on_selector("#boxes", "canvas => [canvas.width, canvas.height]")
+    assert width / height == pytest.approx(320 / 240)  # so that the boxes lie on the video
+
+
+def test_a_picture_of_a_video_gets_the_boxes_of_its_frame(page, files, clip):
+    page.set_input_files("#model-file", files / "float32.tflite")
+    drop(page, clip, types=["video/webm"])
+    page.get_by_role("button", name="Take the picture").click()
+    idle(page)
+
+    assert page.inner_text("#caption") == "From clip.webm"
+    assert not page.is_visible("#video")
+    assert page.evaluate("document.getElementById('video').paused")
+    rgba = page.eval_on_selector(
+        "#input", "canvas => [...canvas.getContext('2d').getImageData(0, 0, 300, 300).data]"
+    )
+    interpreter = Interpreter(str(files / "float32.tflite"))
+    interpreter.allocate_tensors()
+    frame = np.array(rgba, "float32").reshape(1, 300, 300, 4)[..., :3]
+    (found,) = run_detector(interpreter, [frame])
+    _, scores, boxes_yxyx = objects(page)
+    np.testing.assert_allclose(scores, found["scores"][:10], atol=1e-4)
+    np.testing.assert_allclose(boxes_yxyx, found["boxes_yxyx"][:10], atol=1e-4)
+    assert drawn(page) > 0
+
+
+def test_several_pictures_get_their_objects_in_words(page, files):
+    page.set_input_files("#model-file", files / "float32.tflite")
+    page.locator("#score").fill("0.3")
+    words = []
+    for name in ("pink", "green"):
+        page.set_input_files("#picture-file", files / f"{name}.png")
+        idle(page)
+        words.append(page.inner_text("#summary").removesuffix("."))
+
+    page.set_input_files("#picture-file", [files / "pink.png", files / "green.png"])
+    idle(page)
+
+    rows = page.locator("#several-answers strong")
+    assert rows.all_inner_texts() == words
+    page.eval_on_selector("#score", "input => { input.max = 1; }")
+    page.locator("#score").fill("1")
+    assert rows.all_inner_texts() == ["no objects", "no objects"]
+    page.locator("#score").fill("0.3")
+
+
+def test_boxes_and_objects_are_in_view_on_a_phone(page, files):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_input_files("#model-file", files / "float32.tflite")
+    page.set_input_files("#picture-file", files / "green.png")
+    idle(page)
+    page.evaluate("scrollTo(0, 0)")  # the tests before this one scrolled to what they clicked on
+
+    for selector in ("#boxes", "#score", "#summary"):
+        box = page.locator(selector).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert box["y"] + box["height"] <= 844
+    assert page.locator("#boxes").bounding_box()["width"] > 0.8 * 390
 
 
 def test_bundle_takes_classifiers_only(files):

@@ -3,7 +3,8 @@
 python -m tflite.web.bundle DIR FILE.tflite [--model final|best] [--out FOLDER] [--overwrite]
 
 DIR is the run directory that FILE.tflite was converted from. The pictures are the first of each class (of the
-first ten classes) in the test set, whatever the model makes of them.
+first ten classes) in the test set, whatever the model makes of them. The page opens with the one that the
+file is surest of among those that it is right on.
 """
 
 import json
@@ -19,7 +20,8 @@ from recipes.errors import UserError
 from recipes.files import replacing, write_bytes, write_text
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
-from tflite.interpreter import open_interpreter
+from tflite.interpreter import open_interpreter, predict
+from tflite.metadata import read_metadata
 
 PAGE = pathlib.Path(__file__).parent
 PICTURES = 10
@@ -35,8 +37,9 @@ def bundle(run, file, out, which="final"):
         which: The run's Keras model, `"final"` or `"best"`.
 
     Returns:
-        What `models/bundle.json` then holds: the paths of model and pictures, their classes, and Keras's
-        probabilities of all classes.
+        What `models/bundle.json` then holds: the paths of model and pictures, their classes, Keras's
+        probabilities of all classes, and the path of the picture that the page opens with, None if the file
+        is right on none.
 
     Raises:
         UserError: If the file does not fit the run, or something cannot be written.
@@ -53,24 +56,27 @@ def bundle(run, file, out, which="final"):
     some = dataset.test.select(indices)
     answers = model.predict(some.evaluation_batches(recipe.data, PICTURES), verbose=0)
     ((pixels, labels),) = some.pixel_batches(recipe.data, PICTURES)
+    pixels, labels = np.asarray(pixels), np.asarray(labels)
+    right = _surest_right(_answers(file, pixels, recipe.data), answers, labels)
 
     try:
         for folder in ("models", "pictures"):
             (out / folder).mkdir(parents=True, exist_ok=True)
         write_bytes(file.read_bytes(), out / "models" / file.name)
-        for number, image in enumerate(np.asarray(pixels).astype("uint8")):
+        for number, image in enumerate(pixels.astype("uint8")):
             with replacing(out / "pictures" / f"{number}.png") as temporary:
                 Image.fromarray(image).save(temporary, "png")
         content = {
             "name": recipe.name,
             "model": f"models/{file.name}",
+            "opening": None if right is None else f"pictures/{right}.png",
             "pictures": [
                 {
                     "file": f"pictures/{number}.png",
                     "class": dataset.classes[label],
                     "keras": [round(float(share), 6) for share in answer],
                 }
-                for number, (label, answer) in enumerate(zip(np.asarray(labels), answers, strict=True))
+                for number, (label, answer) in enumerate(zip(labels, answers, strict=True))
             ],
         }
         write_text(json.dumps(content, indent=1) + "\n", out / "models" / "bundle.json")
@@ -99,6 +105,8 @@ def main(argv=None):
     start_keras(only="tensorflow")
     content = bundle(run, args.file, args.out, args.model)
     print(f"{args.out}: {content['model']} and {len(content['pictures'])} pictures")
+    if content["opening"] is None:
+        print("the file is right on none of them: the page opens with the first")
 
 
 def check_classifier(file):
@@ -107,6 +115,28 @@ def check_classifier(file):
         raise UserError(
             f"the page's own model is a classifier. Received: a detector, {file}; open it on the page instead"
         )
+
+
+def _answers(file, pixels, data):
+    """What the file says to pixels from 0 to 255, normalized as its metadata say, else as the run does."""
+    metadata = read_metadata(file)
+    said = data if metadata is None or metadata.mean is None else metadata
+    return predict(open_interpreter(file), ((pixels / 255 - said.mean) / said.std).astype("float32"))
+
+
+def _surest_right(answers, keras_answers, labels):
+    """Number of the picture whose class has the highest probability where it is the answer, or None.
+
+    Integers often tie at their highest value; then Keras's probability decides.
+    """
+    right = [
+        (answer[label], keras_answer[label], number)
+        for number, (answer, keras_answer, label) in enumerate(
+            zip(answers, keras_answers, labels, strict=True)
+        )
+        if answer.argmax() == label
+    ]
+    return max(right)[-1] if right else None
 
 
 def _check_fits(file, image_size, classes):

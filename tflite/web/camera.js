@@ -10,7 +10,8 @@ const REASONS = {
  * Shows the camera in a video element; on phones the one at the back.
  *
  * @param {HTMLVideoElement} video
- * @returns {Promise<MediaStream>} The stream, for `stopCamera`.
+ * @returns {Promise<{name: string, caption: string, stop: function}>} What is shown, the caption of a picture taken of
+ *   it, and what ends it, so that the camera's light goes out.
  * @throws {UserError} If there is no camera, or the page may not use it.
  */
 export async function startCamera(video) {
@@ -21,13 +22,36 @@ export async function startCamera(video) {
     const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     video.srcObject = stream;
     await video.play();
-    return stream;
+    const stop = () => stream.getTracks().forEach((track) => track.stop());
+    return { name: "Camera", caption: "From the camera", stop };
   } catch (error) {
     throw REASONS[error.name] ? new UserError(REASONS[error.name]) : error;
   }
 }
 
-/** Ends a stream, so that the camera's light goes out. */
-export function stopCamera(stream) {
-  for (const track of stream.getTracks()) track.stop();
+/**
+ * Plays a video file in a video element, over and over.
+ *
+ * @param {HTMLVideoElement} video
+ * @param {File} file
+ * @returns {Promise<{name: string, caption: string, stop: function}>} As of `startCamera`.
+ * @throws {UserError} If the browser cannot play it.
+ */
+export async function startVideo(video, file) {
+  const url = URL.createObjectURL(file);
+  const stop = () => {
+    video.pause();
+    URL.revokeObjectURL(url);
+  };
+  video.srcObject = null;
+  video.loop = true;
+  video.src = url;
+  try {
+    await video.play();
+  } catch (error) {
+    stop();
+    if (error.name !== "NotSupportedError") throw error;
+    throw new UserError(`${file.name} is a video that this browser cannot play.`);
+  }
+  return { name: file.name, caption: `From ${file.name}`, stop };
 }

@@ -84,6 +84,8 @@ export class Model {
     const options = { accelerator: "wasm", cpuOptions: { numThreads: 1 }, gpuOptions: {}, webNNOptions: {} };
     this.#model = this.#wasm.loadModel(this.#environment, this.#address, bytes.length);
     this.#compiled = await this.#wasm.compileModel(this.#environment, this.#model, options);
+    /** Whether XNNPACK has all of the file's operators. */
+    this.isAllInXnnpack = this.#compiled.isFullyAccelerated();
     this.#input = this.#allocate(this.file.inputs[0]);
     for (const buffer of await this.#compiled.run(0, [this.#input])) buffer.delete(); // does it run at all?
   }

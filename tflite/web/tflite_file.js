@@ -1,9 +1,12 @@
 import { UserError } from "./errors.js";
 import { Table } from "./flatbuffer.js";
+import { OPERATOR_NAMES } from "./operator_names.js";
+import { outsideXnnpack } from "./xnnpack.js";
 import { readZip } from "./zip.js";
 
 // https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs, `enum TensorType`
 const TYPES = { 0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 7: "int16", 9: "int8" };
+const CUSTOM = OPERATOR_NAMES.indexOf("CUSTOM");
 const NORMALIZATION = 1; // metadata_schema.fbs, `union ProcessUnitOptions`
 
 /** Whether a file, whatever its name, begins as a .tflite file does. */
@@ -12,14 +15,15 @@ export function isTflite(bytes) {
 }
 
 /**
- * Reads what a .tflite file says about its input and output.
+ * Reads what a .tflite file says about itself.
  *
  * @param {Uint8Array} bytes The file.
  * @returns {Promise<{
- *   inputs: Tensor[], outputs: Tensor[],
+ *   inputs: Tensor[], outputs: Tensor[], operators: string[], outsideXnnpack: string[],
  *   normalization: {mean: number[], std: number[]} | null, labels: string[] | null
- * }>} Tensors as {shape, type, scale, zeroPoint}; mean and std of pixels from 0 to 255, from TFLite's metadata; the
- *   names of the classes. Null stands for what the file does not tell.
+ * }>} Tensors as {shape, type, scale, zeroPoint, constant}, the last being a constant's bytes; the names of all
+ *   operators of the main graph, and of those that XNNPACK leaves out; mean and std of pixels from 0 to 255, from
+ *   TFLite's metadata; the names of the classes. Null stands for what the file does not tell.
  * @throws {UserError} If it is no such file, or damaged.
  */
 export async function readTflite(bytes) {
@@ -27,10 +31,14 @@ export async function readTflite(bytes) {
   try {
     const model = Table.root(bytes);
     const [graph] = model.tables(2);
-    const tensors = graph.tables(0).map(readTensor);
+    const buffers = model.tables(4);
+    const tensors = graph.tables(0).map((tensor) => readTensor(tensor, buffers));
+    const operators = readOperators(model, graph, tensors);
     return {
       inputs: graph.numbers(1, "Int32").map((index) => tensors[index]),
       outputs: graph.numbers(2, "Int32").map((index) => tensors[index]),
+      operators: operators.map(({ name }) => name),
+      outsideXnnpack: outsideXnnpack(operators).map(({ name }) => name),
       normalization: readNormalization(model),
       labels: await readLabels(bytes),
     };
@@ -40,14 +48,31 @@ export async function readTflite(bytes) {
   }
 }
 
-function readTensor(tensor) {
+function readTensor(tensor, buffers) {
   const quantization = tensor.table(4);
+  const content = buffers[tensor.number(2, "Uint32")].bytes(0);
   return {
     shape: tensor.numbers(0, "Int32"),
     type: TYPES[tensor.number(1, "Int8")] ?? "another type",
     scale: quantization?.numbers(2, "Float32")[0] ?? 1,
     zeroPoint: quantization?.numbers(3, "BigInt64")[0] ?? 0,
+    constant: content.length ? content : null,
   };
+}
+
+/** The operators as `outsideXnnpack` takes them; inputs that are absent are null. */
+function readOperators(model, graph, tensors) {
+  const names = model.tables(1).map((code) => {
+    // Numbers up to 126 are in the first field of old files and of new ones, larger ones in the fourth.
+    const number = Math.max(code.number(0, "Int8"), code.number(3, "Int32"));
+    return number === CUSTOM ? code.string(1) : (OPERATOR_NAMES[number] ?? `operator ${number}`);
+  });
+  return graph.tables(3).map((operator) => ({
+    name: names[operator.number(0, "Uint32")],
+    inputs: operator.numbers(1, "Int32").map((index) => tensors[index] ?? null),
+    outputs: operator.numbers(2, "Int32").map((index) => tensors[index]),
+    options: operator.table(4),
+  }));
 }
 
 /** Mean and standard deviation from metadata_schema.fbs (github.com/tensorflow/tflite-support); (x − mean) / std. */

@@ -25,9 +25,10 @@ export function showMessage(text) {
   element("message").hidden = !text;
 }
 
-export function showModel(name, details) {
+export function showModel(name, details, operators) {
   element("model-name").textContent = name;
   element("model-details").textContent = details;
+  element("model-operators").textContent = operators;
 }
 
 /** Offers a choice of the normalization, for a file that does not tell. */
@@ -67,14 +68,16 @@ export function showPicture({ source, caption, file }) {
   }
 }
 
-export function showCamera(on) {
+/** Shows the video element in place of the picture, with the name of what runs in it; null shows the picture. */
+export function showVideo(name) {
+  const on = name !== null;
   video.hidden = !on;
   element("preview").hidden = on;
   clearBoxes();
   element("camera").textContent = on ? "Take the picture" : "Camera";
   element("camera").classList.toggle("on", on);
   if (on) {
-    element("caption").textContent = "Camera";
+    element("caption").textContent = name;
     element("summary").textContent = "\u00a0";
   }
 }
@@ -98,8 +101,28 @@ export function clearAnswer(isDetector) {
   element("answer").tBodies[0].replaceChildren();
   element("answer").classList.remove("with-keras");
   element("score-choice").hidden = !isDetector;
+  element("main").classList.toggle("detector", isDetector);
   element("summary").textContent = "\u00a0";
   clearBoxes();
+}
+
+/** What an answer says, in a few words. */
+export function inWords(answer, isDetector, labels) {
+  if (isDetector) return counted(atScore(answer), labels) || "no objects";
+  return `${named(labels, best(answer))}, ${percent(Math.max(...answer))}`;
+}
+
+/** The objects that are as sure as the chosen score, or surer. */
+function atScore(objects) {
+  const least = Number(element("score").value);
+  return objects.filter(({ score }) => score >= least);
+}
+
+/** How many objects there are of each class. */
+function counted(objects, labels) {
+  const counts = new Map();
+  for (const { index } of objects) counts.set(index, (counts.get(index) ?? 0) + 1);
+  return [...counts].map(([index, count]) => (count > 1 ? `${count} × ` : "") + named(labels, index)).join(", ");
 }
 
 /** Shows the best classes with bars, and in words; Keras's probabilities beside them where there are any. */
@@ -146,7 +169,7 @@ function summary(probabilities, labels, keras) {
 export function showObjects(objects, labels) {
   const least = Number(element("score").value);
   element("score-value").value = percent(least);
-  const shown = objects.filter(({ score }) => score >= least);
+  const shown = atScore(objects);
   const rows = shown.slice(0, MOST_ROWS).map(({ index, score, box }) => {
     const row = answerRow(named(labels, index), score);
     row.style.setProperty("--hue", hue(index));
@@ -154,12 +177,10 @@ export function showObjects(objects, labels) {
     return row;
   });
   element("answer").tBodies[0].replaceChildren(...rows);
-  const counts = new Map();
-  for (const { index } of shown) counts.set(index, (counts.get(index) ?? 0) + 1);
-  const words = [...counts].map(([index, count]) => (count > 1 ? `${count} × ` : "") + named(labels, index));
+  const words = counted(shown, labels);
   const none = `No objects at ${percent(least)} or more.`;
   const surest = objects.length ? ` The surest is ${named(labels, objects[0].index)}, ${percent(objects[0].score)}.` : "";
-  element("summary").textContent = words.length ? `${words.join(", ")}.` : none + surest;
+  element("summary").textContent = words ? `${words}.` : none + surest;
   drawBoxes(shown, labels);
 }
 
@@ -203,11 +224,11 @@ export function showLatency(latenciesMs) {
   element("latency-note").textContent = `a picture; median of ${sorted.length} on one CPU thread`;
 }
 
-/** Calls back with every file that is chosen or dropped. */
-export function onFile(callback) {
+/** Calls back with the files that are chosen or dropped together. */
+export function onFiles(callback) {
   for (const input of [element("model-file"), element("picture-file")]) {
     input.addEventListener("change", () => {
-      if (input.files.length) callback(input.files[0]);
+      if (input.files.length) callback([...input.files]);
       input.value = ""; // so that the same file can be chosen again
     });
   }
@@ -220,7 +241,7 @@ export function onFile(callback) {
   addEventListener("drop", (event) => {
     event.preventDefault();
     showDrop(false);
-    if (event.dataTransfer.files.length) callback(event.dataTransfer.files[0]);
+    if (event.dataTransfer.files.length) callback([...event.dataTransfer.files]);
   });
 }
 
