@@ -62,7 +62,7 @@ class Attention:
     placement: str = "conv"
     gate: str | None = None
     lambda_init: float = 0.1
-    hidden_multiplier: float = 1
+    hidden_multiplier: float = 1.0
     dropout: float = 0.0
     experts: int = 4
     temperature: float = 30.0

@@ -55,6 +55,7 @@ def random_resized_crop(picture, seed, size, area=(0.08, 1.0), aspect_ratio=(3 /
     def window(height, width):
         return random_window(height, width, crop_seed, area, aspect_ratio)
 
+    picture = tf.convert_to_tensor(picture)
     # Antialiased, as PIL and with it torchvision resize.
     part = decode_window(picture, window) if picture.dtype == tf.string else _window_of(picture, window)
     image = tf.image.resize(part, (size, size), antialias=True)

@@ -161,7 +161,7 @@ def test_what_goes_with_what():
         (
             NAME,
             "data.augmentation=pad_crop",
-            "another task: data.name must be one of digits, cifar10, image_f",
+            "another task: data.name must be one of digits, cifar10, tiny_imagenet, image_f",
         ),
         (
             NAME,

@@ -62,7 +62,7 @@ def test_frozen(part):
         ("model.attention.positions=expand", ("expand",)),
         ("model.attention.gate=linear", "linear"),
         ("model.attention.gate=none", None),
-        ("model.attention.hidden_multiplier=3", 3),
+        ("model.attention.hidden_multiplier=3", 3.0),
         ("model.attention.dropout=0.2", 0.2),
     ],
 )

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 from recipes.command import Parser, exit_code, start_keras
-from recipes.data import load
+from recipes.data import load, normalized
 from recipes.data.catalog import check
 from recipes.errors import UserError
 from recipes.files import replacing, write_bytes, write_text
@@ -121,7 +121,7 @@ def _answers(file, pixels, data):
     """What the file says to pixels from 0 to 255, normalized as its metadata say, else as the run does."""
     metadata = read_metadata(file)
     said = data if metadata is None or metadata.mean is None else metadata
-    return predict(open_interpreter(file), ((pixels / 255 - said.mean) / said.std).astype("float32"))
+    return predict(open_interpreter(file), normalized(pixels, said.mean, said.std))
 
 
 def _surest_right(answers, keras_answers, labels):
