@@ -7,6 +7,7 @@ in this folder) or tpu.
 """
 
 import os
+import shlex
 import sys
 
 from recipes import pretrained, registry
@@ -64,10 +65,8 @@ def main(argv=None):
         os._exit(1)  # TensorFlow's own threads would wait for the lost worker for minutes
     if result:
         print(f"{_score(recipe, result)}, in {run.path}")
-        print(
-            f"next: python -m recipes.evaluate {run.path}; "
-            f"python -m tflite.convert {run.path} --out FILE.tflite"
-        )
+        where = shlex.quote(str(run.path))
+        print(f"next: python -m recipes.evaluate {where}; python -m tflite.convert {where} --out FILE.tflite")
     return 0
 
 

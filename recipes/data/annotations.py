@@ -64,10 +64,6 @@ def dataset(root, classes, pictures, left_out, skip_bad):
     """
     left_out.report()
     splits = {name: _split(root, len(classes), some, skip_bad) for name, some in pictures.items()}
-    counts = splits["train"].counts(len(classes))
-    absent = [name for name, count in zip(classes, counts, strict=True) if not count]
-    if 0 < len(absent) < len(classes):
-        print(f"{root} has no training objects of {', '.join(absent)}")
     return dataset_of(classes, splits)
 
 

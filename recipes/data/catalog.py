@@ -56,7 +56,10 @@ def _check_splits(data):
     for key in ("train_splits", "test_splits"):
         names = getattr(data, key)
         if not names:
-            raise UserError(f"data.{key} must name splits, for example 2007/train+validation. Received: none")
+            raise UserError(
+                f"data.{key} must name splits, for example 2007/train+validation; your own XML files are "
+                "data.name=voc_folder. Received: none"
+            )
         for name in names:
             year, _, splits = name.partition("/")
             known = VOC_SPLITS.get(year, ())

@@ -35,11 +35,25 @@ def load(data):
     if absent:
         raise UserError(f"{data.name} has no training images of {', '.join(absent)}")
     _tell_similar(dataset.classes)
-    if not data.validation_fraction or dataset.validation is not dataset.test:
-        return dataset
-    train, validation = dataset.train.hold_out(data.validation_fraction, dataset.classes)
-    validation.check(dataset.classes, f"the pictures of {data.name} that are held out for validation")
-    return dataclasses.replace(dataset, train=train, validation=validation)
+    if data.validation_fraction and dataset.validation is dataset.test:
+        train, validation = dataset.train.hold_out(data.validation_fraction, dataset.classes)
+        validation.check(dataset.classes, f"the pictures of {data.name} that are held out for validation")
+        dataset = dataclasses.replace(dataset, train=train, validation=validation)
+    if data.task == "detection":
+        _tell_not_learned(dataset)
+    return dataset
+
+
+def _tell_not_learned(dataset):
+    """Says which classes have no object to learn from, once all that is held out is."""
+    counts = [split.counts(len(dataset.classes)) for split in (dataset.train, dataset.test)]
+    absent = [
+        f"{name} ({tested} in the test pictures)" if tested else name
+        for name, trained, tested in zip(dataset.classes, *counts, strict=True)
+        if not trained
+    ]
+    if absent:
+        print(f"no training objects, so that it cannot be learned, of {', '.join(absent)}")
 
 
 def _tell_similar(classes):

@@ -137,6 +137,19 @@ def test_marks_of_windows_editors(tmp_path):
         assert read(name, tmp_path / name).classes == CLASSES
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.34])
+def test_classes_that_cannot_be_learned_are_named_once_all_is_held_out(tmp_path, capsys, fraction):
+    train = [picture(name, [(4, 6, 20, 30, label, 0)]) for label, name in enumerate(("a.png", "bb.png"))]
+    train.append(picture("ccc.png", [(1, 2, 30, 50, 0, 0)]))
+    test = [picture("dddd.png", [(1, 2, 30, 50, 2, 0), (9, 9, 20, 20, 1, 0)])]
+    write_coco(tmp_path, {"train": train, "val": test}, CLASSES)
+    counts = read("coco", tmp_path, validation_fraction=fraction).train.counts(3)
+    in_test = ("apple", "pear (1 in the test pictures)", "quince (1 in the test pictures)")
+    absent = [text for text, count in zip(in_test, counts, strict=True) if not count]
+    assert in_test[2] in absent
+    assert f"cannot be learned, of {', '.join(absent)}\n" in capsys.readouterr().out
+
+
 def test_what_no_list_and_no_picture_names_is_said(tmp_path, capsys):
     WRITERS["voc_folder"](tmp_path / "voc", splits(), CLASSES)
     (tmp_path / "voc" / "ImageSets" / "Main" / "train.txt").write_text("a\nccc\n")
