@@ -226,8 +226,8 @@ def test_a_detector(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tuner, "train", train)
     rows = np.zeros(1000)
-    pictures = Objects(rows, rows, rows, rows, difficult=rows.astype(bool))
-    dataset = Dataset((), pictures, pictures, pictures)
+    pictures = Objects(rows, rows, rows, rows.astype(int), difficult=rows.astype(bool))
+    dataset = Dataset(("object",), pictures, pictures, pictures)
     monkeypatch.setattr("recipes.data.voc.load_voc", lambda data: dataset)
     arguments = ["voc-ssdlite-mobilenetv2-sb", "--run-dir", str(tmp_path / "s")]
     assert exit_code(lambda: tune.main([*arguments, "--choice", f"{LAMBDA}=0.1,0.3"])) == 0
