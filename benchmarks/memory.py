@@ -94,13 +94,11 @@ def _run(module, *arguments):
 
 
 def _figure(rows):
-    from matplotlib.figure import Figure
+    from recipes.plots import new_figure
 
-    figure = Figure((6, 4), layout="constrained")
-    axes = figure.subplots()
+    figure, ((axes,),) = new_figure(size=(6.0, 4.0))
     axes.plot([row["pictures"] for row in rows], [row["peak_memory_mb"] for row in rows], "o-")
-    axes.set(xlabel="test pictures", ylabel="peak memory / MB", ylim=(0, None), xscale="log")
-    axes.grid(alpha=0.3)
+    axes.set(xlabel="test pictures", ylabel="peak memory / MB", xlim=(0, None), ylim=(0, None))
     return figure
 
 

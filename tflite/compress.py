@@ -112,12 +112,11 @@ def compare(files, test, recipe):
         and size after gzip, in bytes.
     """
     from tflite.accuracy import class_outputs, scores
-    from tflite.interpreter import cores, open_content
+    from tflite.interpreter import open_on_all_cores
 
     rows, reference = [], None
     for name, content in files.items():
-        interpreters = [open_content(content, threads=1) for _ in range(cores())]
-        sizes = (len(content), len(gzip.compress(content, mtime=0)))
+        interpreters, sizes = open_on_all_cores(content), (len(content), len(gzip.compress(content, mtime=0)))
         if recipe.data.task == "detection":
             rows.append((name, scores({}, interpreters, test, recipe)["TFLite"] / 100, *sizes))
             continue

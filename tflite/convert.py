@@ -189,11 +189,11 @@ def _passes(model, content, test, recipe, args):
     import sb_keras
     from tflite import accuracy
     from tflite.export import build, pixel_input
-    from tflite.interpreter import cores, open_content
+    from tflite.interpreter import open_on_all_cores
 
     test, detector = test.select(slice(args.images)), recipe.data.task == "detection"
     folded = sb_keras.fold(model)
-    interpreters = [open_content(content, threads=1) for _ in range(cores())]
+    interpreters = open_on_all_cores(content)
     scores = accuracy.scores({"Keras": model, "folded": folded}, interpreters, test, recipe)
     drop, most = scores["Keras"] - scores["TFLite"], args.max_drop
     if most is None:

@@ -99,7 +99,7 @@ def file_inputs(pixels, data, metadata, size):
     """Images as a file takes them.
 
     Args:
-        pixels: Pixels from 0 to 255, (height, width, 3).
+        pixels: Pixels from 0 to 255, (…, height, width, 3).
         data: The recipe's `recipes.recipe.Data`.
         metadata: The file's `tflite.metadata.Metadata`; None for none. If it does not say how
             the input is normalized, the file takes what the Keras model takes.

@@ -43,6 +43,11 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def open_on_all_cores(content):
+    """Interpreters for the bytes of a file, one a core, as `run_all` takes them."""
+    return [open_content(content, threads=1) for _ in range(cores())]
+
+
 def run_all(run, interpreters, images):
     """Yields `run(interpreter, image)` for every image, in order.
 

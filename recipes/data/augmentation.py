@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from recipes.data.pictures import decode, decode_window
+from recipes.data.pictures import decode, decode_window, window_of
 
 CROP_ATTEMPTS = 10
 
@@ -57,17 +57,12 @@ def random_resized_crop(picture, seed, size, area=(0.08, 1.0), aspect_ratio=(3 /
 
     picture = tf.convert_to_tensor(picture)
     # Antialiased, as PIL and with it torchvision resize.
-    part = decode_window(picture, window) if picture.dtype == tf.string else _window_of(picture, window)
+    part = decode_window(picture, window) if picture.dtype == tf.string else window_of(picture, window)
     image = tf.image.resize(part, (size, size), antialias=True)
     if flip:
         coin = tf.random.stateless_uniform((), flip_seed) < 0.5
         image = tf.cond(coin, lambda: tf.reverse(image, axis=[1]), lambda: image)
     return tf.ensure_shape(image, (size, size, 3))
-
-
-def _window_of(pixels, window):
-    height, width, _ = tf.unstack(tf.shape(pixels))
-    return tf.image.crop_to_bounding_box(pixels, *tf.unstack(window(height, width)))
 
 
 def resized(picture, size):

@@ -52,13 +52,15 @@ def decode_window(content, window):
         height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(content))
         return tf.io.decode_and_crop_jpeg(content, window(height, width), channels=3, dct_method=_DCT)
 
-    def of_any():
-        pixels = decode(content)
-        height, width, _ = tf.unstack(tf.shape(pixels))
-        return tf.image.crop_to_bounding_box(pixels, *tf.unstack(window(height, width)))
-
     is_upright = tf.io.is_jpeg(content) & (orientation(content) == 1)
-    return tf.ensure_shape(tf.cond(is_upright, of_jpeg, of_any), (None, None, 3))
+    part = tf.cond(is_upright, of_jpeg, lambda: window_of(decode(content), window))
+    return tf.ensure_shape(part, (None, None, 3))
+
+
+def window_of(pixels, window):
+    """The part of decoded pixels (height, width, 3) that a function, as of `decode_window`, says."""
+    height, width, _ = tf.unstack(tf.shape(pixels))
+    return tf.image.crop_to_bounding_box(pixels, *tf.unstack(window(height, width)))
 
 
 def orientation(content):

@@ -59,11 +59,6 @@ def pad_crop_flip(key, images, pad):
     return jnp.where(jax.random.uniform(flip_key, (count, 1, 1, 1)) < 0.5, images[:, :, ::-1], images)
 
 
-def normalize(pixels, data):
-    mean, std = (255 * np.array(values, "float32") for values in (data.mean, data.std))
-    return (pixels - mean) / std
-
-
 def middles(images, data):
     """Test pictures as `evaluation_batches` has them: enlarged, rounded, their middles."""
     whole, size, start = data.whole_size, data.image_size, (data.whole_size - data.image_size) // 2

@@ -13,7 +13,6 @@ What OUT holds is not trained again.
 
 import argparse
 import importlib.metadata
-import json
 import pathlib
 import platform
 import sys
@@ -27,10 +26,12 @@ import numpy as np
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(pathlib.Path(__file__).parent)]
 import kernels  # noqa: E402
-from augmentation import middles, normalize, pad_crop_flip, random_resized_crop  # noqa: E402
+from augmentation import middles, pad_crop_flip, random_resized_crop  # noqa: E402
 
 import sb_keras  # noqa: E402
 from recipes import registry  # noqa: E402
+from recipes.data import normalized  # noqa: E402
+from recipes.run_directory import RunDirectory  # noqa: E402
 
 POINTWISE = "model.attention.positions=expand,project"
 MOBILE = "tinyimagenet-mobilenetv2"
@@ -104,7 +105,7 @@ class Program:
             images = random_resized_crop(key, images, data.image_size)
         else:
             images = pad_crop_flip(key, images, data.pad)
-        x = normalize(images, data)
+        x = normalized(images, data.mean, data.std)
 
         def loss_of(trainable):
             loss, accuracy, changed = self._loss(trainable, other, x, labels)
@@ -138,7 +139,8 @@ class Program:
 
         def scores(batch):
             def of_seed(trainable, other):
-                x = normalize(batch[0].astype(jnp.float32), self.recipe.data)
+                data = self.recipe.data
+                x = normalized(batch[0].astype(jnp.float32), data.mean, data.std)
                 return self._scores(
                     self.model.stateless_call(trainable, other, x, training=False)[0], batch[1]
                 )
@@ -196,14 +198,13 @@ def train(row, arguments, arrays):
     for number, (recipe, folder, log) in enumerate(zip(recipes, folders, rows, strict=True)):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "recipe.json").write_text(recipe.to_json())
-        lines = [",".join(log[0]), *(",".join(map(str, line.values())) for line in log)]
-        (folder / "log.csv").write_text("\n".join(lines) + "\n")
+        RunDirectory(folder).write_log(log)
         program.restore(number)
         if number == 0:
             program.model.save(folder / "final.keras")
         result = result_of(recipe, program.model, log, arrays["classes"])
         result["training_accuracy_not_augmented"] = float(whole[1][number])
-        (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+        RunDirectory(folder).write_result(result)
 
 
 def result_of(recipe, model, log, classes):

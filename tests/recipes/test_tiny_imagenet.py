@@ -75,11 +75,10 @@ def test_as_it_is_unpacked(root, tmp_path):
 @pytest.mark.parametrize("augmentation", ["random_resized_crop", "pad_crop"])
 def test_pixels_are_those_of_an_image_folder(root, augmentation):
     """Whether pictures are decoded once or in every step must not show: to the bit."""
-    splits, found = [], []
+    found = []
     for name in ("tiny_imagenet", "image_folder"):
         data = data_of(root, name=name, augmentation=augmentation)
         dataset, recipe = load(data), dataclasses.replace(RECIPE, data=data)
-        splits.append(dataset)
         test, train = dataset.test, dataset.train
         batches = (
             test.evaluation_batches(data, 4),

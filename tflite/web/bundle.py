@@ -14,12 +14,13 @@ import sys
 import numpy as np
 
 from recipes.command import Parser, exit_code, start_keras
-from recipes.data import load, normalized
+from recipes.data import load
 from recipes.data.catalog import check
 from recipes.errors import UserError
 from recipes.files import replacing, write_bytes, write_text
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
+from tflite.evaluate import file_inputs
 from tflite.interpreter import open_interpreter, predict
 from tflite.metadata import read_metadata
 
@@ -57,7 +58,8 @@ def bundle(run, file, out, which="final"):
     answers = model.predict(some.evaluation_batches(recipe.data, PICTURES), verbose=0)
     ((pixels, labels),) = some.pixel_batches(recipe.data, PICTURES)
     pixels, labels = np.asarray(pixels), np.asarray(labels)
-    right = _surest_right(_answers(file, pixels, recipe.data), answers, labels)
+    inputs = file_inputs(pixels, recipe.data, read_metadata(file), pixels.shape[1])
+    right = _surest_right(predict(open_interpreter(file), inputs), answers, labels)
 
     try:
         for folder in ("models", "pictures"):
@@ -115,13 +117,6 @@ def check_classifier(file):
         raise UserError(
             f"the page's own model is a classifier. Received: a detector, {file}; open it on the page instead"
         )
-
-
-def _answers(file, pixels, data):
-    """What the file says to pixels from 0 to 255, normalized as its metadata say, else as the run does."""
-    metadata = read_metadata(file)
-    said = data if metadata is None or metadata.mean is None else metadata
-    return predict(open_interpreter(file), normalized(pixels, said.mean, said.std))
 
 
 def _surest_right(answers, keras_answers, labels):
