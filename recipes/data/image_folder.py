@@ -8,16 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.data import class_folders
-from recipes.data.augmentation import pad_crop_flip, resized
+from recipes.data.augmentation import resized
 from recipes.data.image_files import SUFFIXES
 from recipes.data.pictures import decodable
 from recipes.data.split import dataset_of
-from recipes.data.tf_batches import IndexedSplit, padding, random_parts
+from recipes.data.tf_batches import LabelledSplit
 from recipes.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Files(IndexedSplit):
+class Files(LabelledSplit):
     """Pictures in files of their own: paths, and labels."""
 
     paths: np.ndarray
@@ -47,12 +47,8 @@ class Files(IndexedSplit):
         specification = tf.TensorSpec((data.whole_size, data.whole_size, 3), tf.uint8)
         return tf.map_fn(read, paths, fn_output_signature=specification), labels
 
-    def augmented(self, rows, seed, data):
-        paths, labels = rows
-        if data.augmentation != "random_resized_crop":
-            pixels, _ = self.whole(rows, data)
-            return pad_crop_flip(pixels, seed, padding(data), data.flip), labels
-        return random_parts(paths, seed, data, tf.io.read_file), labels
+    def read(self, picture):
+        return tf.io.read_file(picture)
 
 
 def load_image_folder(data):

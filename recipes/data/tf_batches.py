@@ -65,8 +65,31 @@ class IndexedSplit(TensorFlowSplit):
         return mapped(indices, lambda indices: self.whole(rows(indices), data))
 
 
+class LabelledSplit(IndexedSplit):
+    """Pictures with one label each: the `tensors` are pictures and labels."""
+
+    @abc.abstractmethod
+    def read(self, picture) -> Any:
+        """What `random_resized_crop` takes, of a row of the first of the `tensors`."""
+
+    def augmented(self, rows, seed, data):
+        if data.augmentation != "random_resized_crop":
+            pixels, labels = self.whole(rows, data)
+            return pad_crop_flip(pixels, seed, padding(data), data.flip), labels
+        pictures, labels = rows
+
+        def part(element):
+            picture, own_seed = element
+            own_seed = tf.unstack(own_seed)
+            return random_resized_crop(self.read(picture), own_seed, data.image_size, flip=data.flip)
+
+        specification = tf.TensorSpec((data.image_size, data.image_size, 3), tf.float32)
+        seeds = split_seeds(seed, tf.shape(pictures)[0])
+        return tf.map_fn(part, (pictures, seeds), fn_output_signature=specification), labels
+
+
 @dataclasses.dataclass(frozen=True)
-class Arrays(IndexedSplit):
+class Arrays(LabelledSplit):
     """Pictures in memory: uint8 (n, height, width, 3), and their labels."""
 
     images: np.ndarray
@@ -88,31 +111,8 @@ class Arrays(IndexedSplit):
             images = tf.cast(tf.round(tf.image.resize(images, size, antialias=True)), tf.uint8)
         return images, labels
 
-    def augmented(self, rows, seed, data):
-        images, labels = rows
-        if data.augmentation == "random_resized_crop":
-            return random_parts(images, seed, data), labels
-        pixels, _ = self.whole(rows, data)
-        return pad_crop_flip(pixels, seed, padding(data), data.flip), labels
-
-
-def random_parts(pictures, seed, data, read=lambda picture: picture):
-    """The `random_resized_crop` of every picture of a batch.
-
-    Args:
-        pictures: A tensor with a row a picture.
-        seed: Two integers, of the batch.
-        data: The recipe's `recipes.recipe.Data`.
-        read: A function of such a row that gives the picture.
-    """
-
-    def part(element):
-        picture, own_seed = element
-        return random_resized_crop(read(picture), tf.unstack(own_seed), data.image_size, flip=data.flip)
-
-    specification = tf.TensorSpec((data.image_size, data.image_size, 3), tf.float32)
-    seeds = split_seeds(seed, tf.shape(pictures)[0])
-    return tf.map_fn(part, (pictures, seeds), fn_output_signature=specification)
+    def read(self, picture):
+        return picture
 
 
 def shuffled_indices(count, recipe, first_epoch=0):

@@ -108,12 +108,14 @@ function refuse(refused, error, prefix = "") {
 /** Opens picture files; more than one are listed, and the first is shown in full. Returns whether there were any. */
 async function openPictures(files, refused) {
   const opened = [];
+  const isList = files.length > 1;
   let first = null;
   for (const file of files) {
     const source = await decode(file, file.name).catch((error) => refuse(refused, error));
     if (!source) continue;
     first ??= source;
-    opened.push({ file, caption: file.name, thumbnail: thumbnailOf(source), answer: model && (await ask(source)) });
+    const answer = model && isList ? await ask(source) : null; // one alone is answered when it is shown
+    opened.push({ file, caption: file.name, thumbnail: thumbnailOf(source), answer });
     if (source !== first) source.close();
   }
   if (!opened.length) return false;
