@@ -135,7 +135,8 @@ def objects_table(rows):
     lines = []
     for row in rows:
         top, left, bottom, right = row["box_yxyx"]
-        lines.append(f"{row['score']:7.2%}  {row['class']}  {left:.0f} {top:.0f} {right:.0f} {bottom:.0f}")
+        sides = f"left {left:.0f} top {top:.0f} right {right:.0f} bottom {bottom:.0f}"
+        lines.append(f"{row['score']:7.2%}  {row['class']}  {sides}")
     return "\n".join(lines) or "no objects"
 
 

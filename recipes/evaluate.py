@@ -29,8 +29,9 @@ def main(argv=None):
         "--sheet", metavar="FILE.png", help="also draw a classifier's surest mistakes, what a detector finds"
     )
     parser.add_argument("--confusion", metavar="FILE.csv", help="also write a classifier's confusion matrix")
+    parser.add_overwrite("output files")
     args = parser.parse_args(argv)
-    check_outputs(args.csv, args.confusion, plot=args.plot, sheet=args.sheet)
+    check_outputs(args.csv, args.confusion, overwrite=args.overwrite, plot=args.plot, sheet=args.sheet)
 
     run = RunDirectory.existing(args.run_dir)
     recipe, task = run.recipe, task_of(run.recipe)

@@ -27,9 +27,10 @@ def main(argv=None):
     parser.add_model()
     parser.add_csv("the table")
     parser.add_plot("the table")
+    parser.add_overwrite("output files")
     args = parser.parse_args(argv)
     check_in_range("--images", args.images, least=1)
-    check_outputs(args.csv, plot=args.plot)
+    check_outputs(args.csv, overwrite=args.overwrite, plot=args.plot)
 
     run = RunDirectory.existing(args.run_dir)
     recipe = run.recipe

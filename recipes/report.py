@@ -217,8 +217,9 @@ def main(argv=None):
     parser.add_argument("run_dirs", metavar="DIR", nargs="+", help="run directories that recipes.train wrote")
     parser.add_csv("the table")
     parser.add_plot("them")
+    parser.add_overwrite("output files")
     args = parser.parse_args(argv)
-    check_outputs(args.csv, plot=args.plot)
+    check_outputs(args.csv, overwrite=args.overwrite, plot=args.plot)
     paths = list(dict.fromkeys(map(os.path.abspath, args.run_dirs)))
     recipes = {path: RunDirectory.existing(path).recipe for path in paths}
     tasks = {path: task_of(recipe).metric for path, recipe in recipes.items()}

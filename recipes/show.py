@@ -32,9 +32,10 @@ def main(argv=None):
     parser.add_argument("--out", metavar="FILE.png", required=True, help="the picture to write")
     parser.add_argument("--pictures", type=int, default=12, metavar="N", help="default: %(default)s")
     parser.add_csv("the counts")
+    parser.add_overwrite("output files")
     args = parser.parse_args(argv)
     check_in_range("--pictures", args.pictures, least=1)
-    check_outputs(args.csv, out=args.out)
+    check_outputs(args.csv, overwrite=args.overwrite, out=args.out)
 
     recipe = registry.find(args.recipe).override(args.set)
     check(recipe.data)

@@ -158,7 +158,7 @@ def test_help_imports_nothing_heavy(name):
         (("recipes.train", "--run-dri", "x"), "Did you mean --run-dir?"),
         (("recipes.tune", "digits-mobilenetv2-static", "--run-dir", "x"), "it has no attention"),
         (("recipes.evaluate", "/no/where"), "is not a run directory"),
-        (("recipes.evaluate", "/no/where", "--csv", "LICENSE"), "LICENSE exists already"),
+        (("recipes.evaluate", "/no/where", "--csv", "LICENSE"), "LICENSE exists; --overwrite replaces it"),
         (("recipes.show", "--out", "sheet.jpg"), "--out takes a name that ends in .png"),
         (("recipes.inspect", "/no/where"), "is not a run directory"),
         (("recipes.report", "/no/where"), "is not a run directory"),

@@ -1,5 +1,6 @@
 """Own pictures with boxes: what the files of labelling tools have in common."""
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -30,6 +31,8 @@ class Annotated:
         boxes_yxyx: ymin, xmin, ymax and xmax of its objects: in pixels or, where `size` is None, relative.
         labels: Their classes: numbers, or names until all are known.
         ignored: Whether they need not be found: what VOC calls difficult, and COCO a crowd.
+        sources: Where in `file` each stands, and what stands there: for complaints.
+        file: The file of annotations.
         size: Height and width of the picture as the annotations say, (0, 0) where they do not; None where
             boxes are relative to the picture as it is meant to be seen.
     """
@@ -38,6 +41,8 @@ class Annotated:
     boxes_yxyx: list = dataclasses.field(default_factory=list)
     labels: list = dataclasses.field(default_factory=list)
     ignored: list = dataclasses.field(default_factory=list)
+    sources: list = dataclasses.field(default_factory=list)
+    file: str = ""
     size: tuple[float, float] | None = None
 
 
@@ -63,12 +68,37 @@ def dataset(root, classes, pictures, left_out, skip_bad):
         UserError: If pictures or objects are damaged, unless `skip_bad`.
     """
     left_out.report()
+    pictures = {name: _once(root, name, some) for name, some in pictures.items()}
+    _tell_shared(root, pictures)
     splits = {name: _split(root, len(classes), some, skip_bad) for name, some in pictures.items()}
     return dataset_of(classes, splits)
 
 
+def _once(root, split, pictures):
+    """The pictures without those that a list names again, which is said."""
+    found = {picture.path: picture for picture in pictures}
+    if len(found) < len(pictures):
+        counts = collections.Counter(picture.path for picture in pictures)
+        names = [_name(root, path) for path, count in counts.items() if count > 1]
+        print(f"{split} pictures that are listed more than once count once: {listed(names)}")
+    return list(found.values())
+
+
+def _tell_shared(root, pictures):
+    """Says which pictures are trained with, and in validation or test as well."""
+    training = {picture.path for picture in pictures["train"]}
+    for split, some in pictures.items():
+        shared = [_name(root, picture.path) for picture in some if picture.path in training]
+        if shared and split != "train":
+            print(f"warning: {len(shared)} {split} pictures are trained with as well: {listed(shared)}")
+
+
+def _name(root, path):
+    return printable(os.path.relpath(path, root))
+
+
 def _split(root, classes, pictures, skip_bad):
-    names = [printable(os.path.relpath(picture.path, root)) for picture in pictures]
+    names = [_name(root, picture.path) for picture in pictures]
     boxes, bad = [], []
     for name, picture in zip(names, pictures, strict=True):
         try:
@@ -88,10 +118,15 @@ def _split(root, classes, pictures, skip_bad):
         [pictures[row].ignored for row in kept],
         classes,
         kind=ObjectFiles,
+        source=lambda row, number: _source(root, pictures[kept[row]], number),
         margin=np.inf,
         skip_bad=skip_bad,
     )
     return readable(split, skip_bad)
+
+
+def _source(root, picture, number):
+    return f"{_name(root, picture.file)}, {picture.sources[number]}"
 
 
 def _upright(picture):

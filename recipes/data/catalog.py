@@ -41,7 +41,10 @@ def _check_own_folder(data):
     if data.directory is None:
         raise UserError(f"{data.name} needs --set data.directory=FOLDER, with {OWN[data.name]}")
     if not pathlib.Path(data.directory).is_dir():
-        raise UserError(f"no such folder: {data.directory}")
+        raise UserError(
+            f"no such folder: {data.directory} (data.directory; a run has it in its recipe.json, where it "
+            "can be changed if the folder was moved)"
+        )
 
 
 def _check_nothing_held_out(data):

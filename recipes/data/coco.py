@@ -6,6 +6,7 @@ Every JSON file with images, annotations and categories counts; its split is tol
 
 import collections
 import json
+import os
 import pathlib
 import re
 
@@ -45,7 +46,10 @@ def load_coco(data):
     names = {number: name for number, name in categories[first].items() if number in used}
     idle = sorted(set(categories[first].values()) - set(names.values()))
     if idle:
-        print(f"left out of {root}: {len(idle)} categories without an object ({', '.join(idle[:3])})")
+        print(
+            f"left out of {root}: {len(idle)} categories without an object ({', '.join(idle[:3])}); the "
+            "others are numbered from 0, in the order of their ids"
+        )
     numbers = {category: label for label, category in enumerate(names)}
     found = {
         split: _annotated(path, contents[path], numbers, _nearest(path, split, pictures), data.skip_bad)
@@ -107,13 +111,18 @@ def _categories(path, content):
 
 
 def _annotated(path, content, numbers, picture_of, skip_bad):
-    found, bad = {}, []
+    found, bad, ids = {}, [], {}
     for entry in content["images"]:
         if entry["id"] in found:
             raise UserError(f"{path}: there must be one image of id {entry['id']}. Received: two")
         try:
             picture = picture_of(str(entry["file_name"]))
-            found[entry["id"]] = Annotated(picture, size=(_side(entry, "height"), _side(entry, "width")))
+            if (same := ids.setdefault(picture, entry["id"])) != entry["id"]:
+                raise UserError(
+                    f"{entry['file_name']}: {path} must list it once. Received: ids {same} and {entry['id']}"
+                )
+            size = _side(entry, "height"), _side(entry, "width")
+            found[entry["id"]] = Annotated(picture, file=path, size=size)
         except UserError as error:
             found[entry["id"]] = Annotated("")
             bad.append(str(error))
@@ -131,6 +140,9 @@ def _annotated(path, content, numbers, picture_of, skip_bad):
         picture.boxes_yxyx.append((top, left, top + height, left + width))
         picture.labels.append(numbers[entry["category_id"]])
         picture.ignored.append(bool(entry.get("iscrowd", 0)))
+        picture.sources.append(
+            f"annotations, number {number} (bbox {entry['bbox']} of {os.path.basename(picture.path)})"
+        )
     return [picture for picture in found.values() if picture.path]
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import difflib
 import importlib
 import unicodedata
 
@@ -35,6 +36,7 @@ def load(data):
     if absent:
         raise UserError(f"{data.name} has no training images of {', '.join(absent)}")
     _tell_similar(dataset.classes)
+    _tell_misspelt(dataset)
     if data.validation_fraction and dataset.validation is dataset.test:
         train, validation = dataset.train.hold_out(data.validation_fraction, dataset.classes)
         validation.check(dataset.classes, f"the pictures of {data.name} that are held out for validation")
@@ -64,6 +66,29 @@ def _tell_similar(classes):
     for names in spellings.values():
         if len(names) > 1:
             print(f"these are different classes, though their names are nearly the same: {', '.join(names)}")
+
+
+def _tell_misspelt(dataset):
+    """Says which rare class has nearly the name of one that is ten times as frequent."""
+    counts = dataset.train.counts(len(dataset.classes))
+    if counts is None:
+        return
+    for name, count in zip(dataset.classes, counts, strict=True):
+        others = [
+            other
+            for other, number in zip(dataset.classes, counts, strict=True)
+            if number >= 10 * count > 0 and _letters(other) != _letters(name)  # class1 and class2 are none
+        ]
+        for other in difflib.get_close_matches(name, others, n=1, cutoff=0.8):
+            frequent = counts[dataset.classes.index(other)]
+            print(
+                f"{name} ({count} in training) and {other} ({frequent}) are different classes: "
+                "is one misspelt?"
+            )
+
+
+def _letters(name):
+    return "".join(filter(str.isalpha, name.casefold()))
 
 
 def check_backend(data):

@@ -39,7 +39,9 @@ class Objects(IndexedSplit):
         order = np.random.default_rng(0).permutation(len(self))
         count = max(1, round(fraction * len(self)))
         if count >= len(self):
-            raise UserError(f"{len(self)} training pictures are too few to hold out {fraction:.0%}")
+            raise UserError(
+                f"there must be 2 training pictures or more to hold out {fraction:.0%}. Received: {len(self)}"
+            )
         return self.select(np.sort(order[count:])), self.select(np.sort(order[:count]))
 
     def check(self, classes, images):
@@ -130,11 +132,21 @@ def _map(example, elements, data, anchors):
 
 
 def objects_of(
-    names, images, boxes_yxyx, labels, difficult, classes, kind=Objects, margin=ROUNDING, skip_bad=False
+    names,
+    images,
+    boxes_yxyx,
+    labels,
+    difficult,
+    classes,
+    kind=Objects,
+    source=None,
+    margin=ROUNDING,
+    skip_bad=False,
 ):
     """A split of pictures with objects, of lists with an item a picture.
 
-    What sticks out of its picture by no more than the margin is cut off there, and counted.
+    What sticks out of its picture by no more than the margin is cut off there, and counted; what sticks out
+    by more than rounding is named.
 
     Args:
         names: What to call the pictures.
@@ -144,13 +156,21 @@ def objects_of(
         difficult: Whether they need not be found.
         classes: The number of classes.
         kind: `Objects` or `ObjectFiles`.
+        source: A function of a picture's and an object's number, from 0, that says where it was read, and
+            what; by default of its picture.
         margin: The margin, as a share of the picture; VOC's annotations are rounded.
         skip_bad: Whether to leave objects out that are none, and say so, instead of giving up.
 
     Raises:
         UserError: If a box is none or a label is out of range, unless `skip_bad`.
     """
-    most, cut_off, bad = max([1, *map(len, labels)]), 0, []
+
+    def of_picture(row, number):
+        where = ", ".join(f"{x:g}" for x in boxes_yxyx[row][number])
+        return f"{names[row]}, object {number + 1} (label {labels[row][number]}, box ({where}))"
+
+    source = source or of_picture
+    most, cut_off, bad, far = max([1, *map(len, labels)]), 0, [], []
     padded = kind(
         np.array(names),
         np.array(images, object),
@@ -158,17 +178,16 @@ def objects_of(
         np.full((len(names), most), -1, "int32"),
         np.zeros((len(names), most), bool),
     )
-    for row, (name, boxes) in enumerate(zip(names, boxes_yxyx, strict=True)):
+    for row, boxes in enumerate(boxes_yxyx):
         boxes = np.asarray(boxes, "float32").reshape(-1, 4)
         good = np.ones(len(boxes), bool)
         for number, (box, label) in enumerate(zip(boxes, labels[row], strict=True)):
             complaint = _complaint(box, label, classes, margin)
             if complaint:
-                where = ", ".join(f"{x:g}" for x in box)
-                bad.append(
-                    f"{name}, object {number + 1}: {complaint}. Received: label {label}, box ({where})"
-                )
+                bad.append(f"{source(row, number)}: {complaint}")
                 good[number] = False
+            elif box.min() < -ROUNDING or box.max() > 1 + ROUNDING:
+                far.append(source(row, number))
         inside, count = np.clip(boxes[good], 0, 1), good.sum()
         cut_off += int(np.sum(np.any(inside != boxes[good], axis=-1)))
         padded.boxes_yxyx[row, :count] = inside
@@ -179,7 +198,8 @@ def objects_of(
     if bad:
         print(f"{len(bad)} objects that are none were left out: {listed(bad)}")
     if cut_off:
-        print(f"{cut_off} boxes that stick out of their pictures were cut off there")
+        which = f", by more than rounding {len(far)}: {listed(far)}" if far else ""
+        print(f"boxes that stick out of their pictures were cut off there: {cut_off}{which}")
     return padded
 
 

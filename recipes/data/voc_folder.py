@@ -68,6 +68,7 @@ def _read(path, pictures):
         raise UserError(f"the outer element must be annotation. Received: {tree.tag}")
     found = Annotated(
         _picture(path, tree.findtext("filename", ""), pictures),
+        file=path,
         size=(_side(tree, "size/height"), _side(tree, "size/width")),
     )
     for number, element in enumerate(tree.iter("object"), 1):
@@ -79,6 +80,8 @@ def _read(path, pictures):
         found.labels.append(name)
         found.boxes_yxyx.append([_number(box, corner) for corner in CORNERS])
         found.ignored.append(_number(element, "difficult", 0) == 1)
+        corners = ", ".join(f"{corner} {box.findtext(corner, 'missing')}" for corner in CORNERS)
+        found.sources.append(f"object {number} ({name}: {corners})")
     return found
 
 

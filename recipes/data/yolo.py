@@ -49,26 +49,33 @@ def load_yolo(data):
                 found[split].append(_annotated(path, labels, len(classes)))
             except UserError as error:
                 bad.append(f"{os.path.relpath(labels, root)} ({error})")
+    pictures = [path for paths in splits.values() for path in paths]
+    bad += [
+        f"{os.path.relpath(path, root)} (its picture is not there)" for path in _orphans(pictures, left_out)
+    ]
     complain(bad, data.skip_bad)
-    _add_orphans(left_out, [path for paths in splits.values() for path in paths])
     if without:
         print(f"{without} pictures without a file of labels teach what is no object")
     return annotations.dataset(root, classes, found, left_out, data.skip_bad)
 
 
-def _add_orphans(left_out, pictures):
-    """Adds the files of labels that have no picture."""
-    labels = {os.path.realpath(_labels_file(path)) for path in pictures}
-    folders = {os.path.dirname(path) for path in labels}
-    files = {
-        os.path.join(folder, name)
-        for folder in folders
-        if os.path.isdir(folder)
-        for name in os.listdir(folder)
-    }
-    for path in sorted(files - labels):
-        if path.endswith(".txt") and os.path.basename(path) != "classes.txt":
-            left_out.add("labels without a picture", path)
+def _orphans(pictures, left_out):
+    """The files in folders of labels whose pictures are gone; other text files are left out."""
+    labels = {path: _labels_file(path) for path in pictures}
+    folders = {(os.path.dirname(path), os.path.dirname(file)) for path, file in labels.items()}
+    orphans = []
+    for pictures_folder, folder in sorted(folders):
+        stems = {os.path.splitext(name)[0] for name in filter(is_picture, os.listdir(pictures_folder))}
+        names = os.listdir(folder) if os.path.isdir(folder) else ()
+        files = {os.path.join(folder, name) for name in names if name.endswith(".txt")}
+        for path in sorted(files - set(labels.values()) - {os.path.join(folder, "classes.txt")}):
+            if os.path.splitext(os.path.basename(path))[0] in stems:
+                left_out.add("labels of pictures that are in no list", path)
+            elif folder == pictures_folder:  # where also other texts may be
+                left_out.add("no labels of a picture", path)
+            else:
+                orphans.append(path)
+    return orphans
 
 
 def _described(path, left_out):
@@ -134,11 +141,13 @@ def _labels_file(picture):
 
 
 def _annotated(path, labels, classes):
-    found = Annotated(path)
+    found = Annotated(path, file=labels)
     if not os.path.isfile(labels):
         return found
-    rows = [line.split() for line in read_text(labels).splitlines() if line.strip()]
-    for number, row in enumerate(rows, 1):
+    for number, line in enumerate(read_text(labels).splitlines(), 1):
+        row = line.split()
+        if not row:
+            continue
         try:
             label, *values = map(float, row)
         except ValueError as error:
@@ -155,6 +164,7 @@ def _annotated(path, labels, classes):
         found.boxes_yxyx.append(_box(values))
         found.labels.append(int(label))
         found.ignored.append(False)
+        found.sources.append(f"line {number} ({' '.join(row)[:80]})")
     return found
 
 

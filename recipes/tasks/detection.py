@@ -61,11 +61,14 @@ class Detection(Task):
 
     def describe(self, dataset):
         count = len(dataset.classes)
-        parts = (
-            f"{len(split)} {part} pictures with {split.counts(count).sum()} objects"
-            for part, split in dataset.parts.items()
-        )
-        return f"{count} classes, {', '.join(parts)}"
+
+        def part(name, split):
+            empty = int(np.all(split.labels < 0, axis=1).sum())
+            pictures = f"{len(split)} {name} pictures with {split.counts(count).sum()} objects"
+            return f"{pictures} ({empty} with none)" if empty else pictures
+
+        parts = ", ".join(part(name, split) for name, split in dataset.parts.items())
+        return f"{count} {'class' if count == 1 else 'classes'}, {parts}"
 
     def evaluate(self, model, split, recipe):
         from recipes.tasks.coco import coco_average_precision  # pycocotools

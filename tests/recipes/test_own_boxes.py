@@ -11,7 +11,9 @@ from PIL import Image
 
 from recipes.data import load
 from recipes.data.image_files import turn_boxes
+from recipes.errors import UserError
 from recipes.settings import Data
+from recipes.tasks.detection import Detection
 
 FORMATS = tuple(WRITERS)
 
@@ -89,7 +91,10 @@ def test_boxes_outside_are_cut_off_and_counted(tmp_path, capsys):
     write_coco(tmp_path, {"train": pictures, "val": pictures[1:]}, CLASSES[:1])
     split = read("coco", tmp_path).train
     np.testing.assert_allclose(split.boxes_yxyx[0], [[0, 0.1, 0.5, 1]], atol=1e-6)
-    assert "1 boxes that stick out of their pictures were cut off there" in capsys.readouterr().out
+    assert (
+        "stick out of their pictures were cut off there: 1, by more than rounding 1: "
+        "annotations/instances_train.json, annotations, number 0 (bbox [6, -10, 84, 30] of a.png)\n"
+    ) in capsys.readouterr().out
 
 
 def test_polygons_of_yolo(tmp_path):
@@ -137,6 +142,21 @@ def test_marks_of_windows_editors(tmp_path):
         assert read(name, tmp_path / name).classes == CLASSES
 
 
+def test_pictures_without_objects_are_counted(tmp_path):
+    write_coco(tmp_path, splits(), CLASSES)
+    assert Detection().describe(read("coco", tmp_path)) == (
+        "3 classes, 3 training pictures with 3 objects (1 with none), 1 validation pictures with 1 objects, "
+        "2 test pictures with 2 objects"
+    )
+
+
+def test_a_complaint_has_the_number_of_the_line(tmp_path):
+    write_yolo(tmp_path, splits(), CLASSES)
+    (tmp_path / "labels" / "train" / "a.txt").write_text("1 0.5 0.5 0.1 0.1\n\n1 0.5 0.5 0 0.1\n")
+    with pytest.raises(UserError, match=r"labels/train/a.txt, line 3 \(1 0.5 0.5 0 0.1\): .*an area"):
+        read("yolo", tmp_path)
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.34])
 def test_classes_that_cannot_be_learned_are_named_once_all_is_held_out(tmp_path, capsys, fraction):
     train = [picture(name, [(4, 6, 20, 30, label, 0)]) for label, name in enumerate(("a.png", "bb.png"))]
@@ -157,8 +177,49 @@ def test_what_no_list_and_no_picture_names_is_said(tmp_path, capsys):
     assert "1 in no list of ImageSets (JPEGImages/bb.png)" in capsys.readouterr().out
     WRITERS["yolo"](tmp_path / "yolo", splits(), CLASSES)
     (tmp_path / "yolo" / "labels" / "train" / "gone.txt").write_text("1 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(UserError, match=r"labels/train/gone.txt \(its picture is not there\)"):
+        read("yolo", tmp_path / "yolo")
+    read("yolo", tmp_path / "yolo", skip_bad=True)
+    assert "skipped: labels/train/gone.txt" in capsys.readouterr().out
+    (tmp_path / "yolo" / "labels" / "train" / "gone.txt").unlink()
+    (tmp_path / "yolo" / "train.txt").write_text("images/train/a.png\nimages/train/ccc.png\n")
+    edited = (tmp_path / "yolo" / "data.yaml").read_text().replace("train: images/train", "train: train.txt")
+    (tmp_path / "yolo" / "data.yaml").write_text(edited)
+    assert len(read("yolo", tmp_path / "yolo").train) == 2
+    assert "1 labels of pictures that are in no list (labels/train/bb.txt)" in capsys.readouterr().out
+
+
+def test_pictures_that_are_listed_twice(tmp_path, capsys):
+    for name in ("voc_folder", "yolo"):
+        WRITERS[name](tmp_path / name, splits(), CLASSES)
+    lists = tmp_path / "voc_folder" / "ImageSets" / "Main"
+    (lists / "train.txt").write_text("a\nccc\na\n")
+    (lists / "val.txt").write_text("dddd\nccc\n")
+    assert len(read("voc_folder", tmp_path / "voc_folder").train) == 2
+    out = capsys.readouterr().out
+    assert "train pictures that are listed more than once count once: JPEGImages/a.png\n" in out
+    assert (
+        "warning: 1 val pictures are trained with as well: JPEGImages/ccc.png\n".replace("val", "validation")
+        in out
+    )
+    description = tmp_path / "yolo" / "data.yaml"
+    description.write_text(
+        description.read_text().replace("val: images/val", "val: [images/val, images/train]")
+    )
     read("yolo", tmp_path / "yolo")
-    assert "1 labels without a picture (labels/train/gone.txt)" in capsys.readouterr().out
+    assert "warning: 3 validation pictures are trained with as well" in capsys.readouterr().out
+
+
+def test_a_rare_class_of_nearly_the_name_of_another_is_told(tmp_path, capsys):
+    objects = [(4, 6, 20, 30, 0, 0)] * 20 + [(4, 6, 20, 30, 1, 0)] * 2 + [(4, 6, 20, 30, 2, 0)]
+    pictures = {"train": [picture("a.png", objects)], "val": [picture("bb.png", objects[-1:])]}
+    WRITERS["voc_folder"](tmp_path / "1", pictures, ("apple", "class2", "aple"))
+    read("voc_folder", tmp_path / "1")
+    told = "aple (1 in training) and apple (20) are different classes: is one misspelt?\n"
+    assert told in capsys.readouterr().out
+    WRITERS["voc_folder"](tmp_path / "2", pictures, ("class1", "pear", "class2"))
+    read("voc_folder", tmp_path / "2")
+    assert "misspelt" not in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from labelled import WRITERS
 from shapes import CLASSES, shapes
 
 import sb_keras
-from recipes import train
+from recipes import evaluate, train
 from recipes.command import exit_code
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
@@ -46,9 +46,15 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_boxes(folder, weights, tmp_path):
+def test_boxes(folder, weights, tmp_path, capsys):
+    (tmp_path / "pictures").symlink_to(folder)
     settings = (
-        *("data.name=yolo", f"data.directory={folder}", f"model.weights={weights}", "data.image_size=160"),
+        *(
+            "data.name=yolo",
+            f"data.directory={tmp_path / 'pictures'}",
+            f"model.weights={weights}",
+            "data.image_size=160",
+        ),
         *("model.width_multiplier=0.1", "batch_size=4", "epochs=2", "steps_per_epoch=1"),
     )
     arguments = [x for setting in settings for x in ("--set", setting)]
@@ -58,6 +64,14 @@ def test_boxes(folder, weights, tmp_path):
     assert run.classes == CLASSES
     assert run.recipe.data.mean == (0.4, 0.5, 0.6)  # as the weights need it
     assert np.isfinite([row["val_loss"] for row in run.log]).all()
+
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    assert exit_code(lambda: evaluate.main([str(run.path)])) == 2
+    message = f"no such folder: {tmp_path / 'pictures'} (data.directory; a run has it in its recipe.json, "
+    assert message in capsys.readouterr().err
+    file = run.path / "recipe.json"
+    file.write_text(file.read_text().replace(str(tmp_path / "pictures"), str(tmp_path / "moved")))
+    assert exit_code(lambda: evaluate.main([str(run.path)])) == 0
 
 
 @pytest.mark.slow

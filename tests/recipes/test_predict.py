@@ -104,7 +104,7 @@ def test_objects_in_pixels():
         {"class": "dog", "score": 0.9, "box_yxyx": [10.0, 40.0, 50.0, 180.0]},
         {"class": "class 7", "score": 0.3, "box_yxyx": [0.0, 0.0, 100.0, 200.0]},
     ]
-    assert answers.objects_table(rows[:1]) == " 90.00%  dog  40 10 180 50"
+    assert answers.objects_table(rows[:1]) == " 90.00%  dog  left 40 top 10 right 180 bottom 50"
     assert answers.objects_table([]) == "no objects"
 
 

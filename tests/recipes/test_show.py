@@ -159,6 +159,15 @@ def test_a_detector(tmp_path, capsys, monkeypatch):
     assert "which makes the test worthless: 8\n" in output  # they are tested with what they are trained with
 
 
+def test_a_picture_that_is_there_is_replaced_if_asked_to(folder, tmp_path, capsys):
+    (tmp_path / "sheet.png").write_text("mine")
+    assert run_show(folder, tmp_path) == 2
+    assert "sheet.png exists; --overwrite replaces it" in capsys.readouterr().err
+    assert run_show(folder, tmp_path, "--overwrite") == 0
+    with PIL.Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 100
+
+
 def test_training_begins_with_what_there_is(tiny_network, run_train, tmp_path, capsys):
     assert run_train(tmp_path / "run", "epochs=1", recipe="digits-mobilenetv2-static") == 0
     output = capsys.readouterr().out

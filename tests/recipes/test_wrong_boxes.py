@@ -56,7 +56,7 @@ WRONG = {
     "voc: NaN": (
         "voc_folder",
         edit_text("Annotations/a.xml", ">4<", ">nan<"),
-        "a.png, object 1: .* must be finite",
+        r"Annotations/a.xml, object 1 \(pear: ymin nan, xmin 6, ymax 20, xmax 30\): .* must be finite",
     ),
     "voc: text for a number": (
         "voc_folder",
@@ -66,7 +66,7 @@ WRONG = {
     "voc: negative size": (
         "voc_folder",
         edit_text("Annotations/a.xml", ">30<", ">3<"),
-        "object 1: .*xmin < xmax",
+        r"object 1 \(pear: .*\): .*xmin < xmax",
     ),
     "voc: no box": ("voc_folder", edit_text("Annotations/a.xml", "bndbox", "box"), "object 1 has no bndbox"),
     "voc: other picture": (
@@ -104,6 +104,11 @@ WRONG = {
         edit_json(lambda c: c["annotations"][0].update(category_id=99)),
         "annotations, number 0, must be of a category. Received: id 99",
     ),
+    "coco: a picture twice": (
+        "coco",
+        edit_json(lambda c: c["images"][1].update(file_name="a.png")),
+        "a.png: .*instances_train.json must list it once. Received: ids 0 and 1",
+    ),
     "coco: two of one id": (
         "coco",
         edit_json(lambda c: c["images"][1].update(id=0)),
@@ -117,12 +122,12 @@ WRONG = {
     "coco: negative width": (
         "coco",
         edit_json(lambda c: c["annotations"][0].update(bbox=[6, 4, -3, 16])),
-        "a.png, object 1: .*must have an area",
+        r"annotations, number 0 \(bbox \[6, 4, -3, 16\] of a.png\): .*must have an area",
     ),
     "coco: NaN": (
         "coco",
         edit_json(lambda c: c["annotations"][0].update(bbox=[float("nan"), 4, 3, 16])),
-        "a.png, object 1: .*must be finite",
+        r"annotations, number 0 \(bbox \[nan, 4, 3, 16\] of a.png\): .*must be finite",
     ),
     "coco: a box of three": (
         "coco",
