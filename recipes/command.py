@@ -14,8 +14,9 @@ import signal
 import sys
 import tempfile
 import textwrap
+import threading
 
-from recipes.errors import UserError, suggestion
+from recipes.errors import Terminated, UserError, suggestion
 
 # Those that train; Keras can also be told by its own configuration file.
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -98,20 +99,38 @@ class Parser(argparse.ArgumentParser):
 
     @contextlib.contextmanager
     def goes_on(self, args=None):
-        """Has Ctrl-C within the block end the program with the command that goes on: the same.
+        """Has Ctrl-C and SIGTERM within the block end the program with the command that goes on: the same.
 
         Args:
             args: As `parse_args`.
         """
         try:
-            yield
+            with terminating(_terminate):
+                yield
         except KeyboardInterrupt as error:
             command = shlex.join(sys.argv[1:] if args is None else args)
-            raise KeyboardInterrupt(f"{self.prog} {command}") from error
+            raise type(error)(f"{self.prog} {command}") from error
+
+
+def _terminate():
+    raise Terminated
+
+
+@contextlib.contextmanager
+def terminating(end):
+    """Has SIGTERM within the block call a function instead of ending the process there and then."""
+    if threading.current_thread() is not threading.main_thread():  # others may not
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: end())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_code(main):
-    """Runs a program's `main`; what it returns, or 2 after a `UserError` and 130 after Ctrl-C."""
+    """Runs a `main`; what it returns, or 2 after a `UserError`, 130 after Ctrl-C, 75 after SIGTERM."""
     try:
         code = main() or 0
         sys.stdout.flush()
@@ -120,8 +139,9 @@ def exit_code(main):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print(f"\ninterrupted. To go on: {error}" if str(error) else "\ninterrupted", file=sys.stderr)
-        return 130
+        what, code = ("terminated", 75) if isinstance(error, Terminated) else ("interrupted", 130)
+        print(f"\n{what}. To go on: {error}" if str(error) else f"\n{what}", file=sys.stderr)
+        return code
     except BrokenPipeError:  # whoever reads our output, `head` for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

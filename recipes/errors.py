@@ -12,6 +12,10 @@ class CannotWrite(UserError):
     """A file or directory cannot be written: the disk is full, or it is not ours."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come, as before a preemptible machine goes away."""
+
+
 def check_one_of(key, value, known):
     """Raises a `UserError` unless the value is one of the known ones."""
     if value not in known:

@@ -43,6 +43,7 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self._recipe_file = self.path / "recipe.json"
         self._checkpoints = self.path / "checkpoints"
+        self.snapshot_file = self._checkpoints / "within-epoch.npz"
 
     @classmethod
     def existing(cls, path):

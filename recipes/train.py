@@ -13,10 +13,11 @@ import sys
 from recipes import pretrained, registry
 from recipes.command import Parser, exit_code, start_keras
 from recipes.data.catalog import check
+from recipes.errors import Terminated, UserError, check_in_range
 from recipes.fields import documented_keys
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
-from recipes.training import STRATEGIES
+from recipes.training import CHECKPOINT_MINUTES, STRATEGIES
 
 
 def main(argv=None):
@@ -26,11 +27,23 @@ def main(argv=None):
     parser.add_argument("--run-dir", metavar="DIR", required=True, help="where everything is written")
     parser.add_argument("--strategy", choices=STRATEGIES, default="one-device", help="tf.distribute strategy")
     parser.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        metavar="N",
+        help=f"how often there is a checkpoint within an epoch (default: {CHECKPOINT_MINUTES})",
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="runs a few steps, says what the training takes, writes nothing",
     )
     args = parser.parse_args(argv)
+    minutes = CHECKPOINT_MINUTES if args.checkpoint_minutes is None else args.checkpoint_minutes
+    check_in_range("--checkpoint-minutes", minutes, least=0)
+    if args.checkpoint_minutes is not None and args.strategy == "multi-worker":
+        raise UserError(
+            "--checkpoint-minutes is not for --strategy multi-worker: it has checkpoints of epochs only"
+        )
 
     recipe = pretrained.follow(registry.find(args.recipe).override(args.set), args.set)
     run = RunDirectory(args.run_dir)
@@ -56,18 +69,27 @@ def main(argv=None):
         return 0
     try:
         with parser.goes_on(argv):
-            result = train(run, strategy_of(args.strategy), recipe)
+            result = train(run, strategy_of(args.strategy), recipe, minutes)
     except Diverged as error:
         print(f"error: {error}; try a smaller optimizer.learning_rate", file=sys.stderr)
         return 1
     except WorkerLost as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(1)  # TensorFlow's own threads would wait for the lost worker for minutes
+        _leave(f"error: {error}", 1)
+    except Terminated as error:
+        if args.strategy == "multi-worker":
+            _leave(f"terminated. To go on: {error}", 75)
+        raise
     if result:
         print(f"{_score(recipe, result)}, in {run.path}")
         where = shlex.quote(str(run.path))
         print(f"next: python -m recipes.evaluate {where}; python -m tflite.convert {where} --out FILE.tflite")
     return 0
+
+
+def _leave(message, code):
+    """Ends the process at once: TensorFlow's own threads would wait for the other workers for minutes."""
+    print(message, file=sys.stderr, flush=True)
+    os._exit(code)
 
 
 def _score(recipe, result):

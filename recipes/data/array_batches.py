@@ -21,13 +21,13 @@ class Arrays(Split):
     def select(self, indices):
         return Arrays(self.images[indices], self.labels[indices])
 
-    def training_batches(self, recipe, first_epoch=0, pixels=False):
+    def training_batches(self, recipe, first_epoch=0, first_step=0, pixels=False):
         """As `Split.training_batches`: a generator. Its random numbers are not those of tf.data."""
         data, steps = recipe.data, recipe.steps(len(self))
         pad = data.pad if data.augmentation == "pad_crop" else 0
         for epoch in range(first_epoch, recipe.epochs):
             order = np.random.default_rng((recipe.seed, epoch)).permutation(len(self))
-            for step in range(steps):
+            for step in range(first_step if epoch == first_epoch else 0, steps):
                 chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
                 rng = np.random.default_rng((recipe.seed, epoch, step))
                 images = pad_crop_flip(self.images[chosen], rng, pad, data.flip)

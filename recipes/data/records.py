@@ -121,7 +121,7 @@ class Records(TensorFlowSplit):
             complain(bad_pictures(self), skip_bad=False)
             raise
 
-    def training_batches(self, recipe, first_epoch=0, pixels=False):
+    def training_batches(self, recipe, first_epoch=0, first_step=0, pixels=False):
         data, steps = recipe.data, recipe.steps(len(self))
 
         def epoch_of_batches(epoch):
@@ -133,16 +133,18 @@ class Records(TensorFlowSplit):
                     image = resized(example["image"], data.image_size)
                 return image, self.label(example)
 
-            examples = mapped(self.examples((recipe.seed, epoch)).enumerate(), augment)
-            return examples.batch(recipe.batch_size).take(steps)
+            # What is skipped is read, but not decoded.
+            done = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
+            examples = self.examples((recipe.seed, epoch)).enumerate().skip(done * recipe.batch_size)
+            return mapped(examples, augment).batch(recipe.batch_size).take(steps - done)
 
         def batch(step, examples):
             images, labels = examples
             return finished(images, labels, (recipe.seed, step), data, pixels)
 
         epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
-        batches = epochs.flat_map(epoch_of_batches).enumerate(start=first_epoch * steps)
-        return _counted(mapped(batches, batch), len(epochs) * steps).prefetch(2)
+        batches = epochs.flat_map(epoch_of_batches).enumerate(start=first_epoch * steps + first_step)
+        return _counted(mapped(batches, batch), len(epochs) * steps - first_step).prefetch(2)
 
     def whole_batches(self, data, batch_size):
         def whole(example):

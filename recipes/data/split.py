@@ -31,8 +31,8 @@ class Split(abc.ABC):
         """A split of some of the pictures, by their numbers, a slice or a mask; in order."""
 
     @abc.abstractmethod
-    def training_batches(self, recipe, first_epoch=0, pixels=False) -> Any:
-        """All batches from the beginning of `first_epoch` to the end of the training, epoch after epoch.
+    def training_batches(self, recipe, first_epoch=0, first_step=0, pixels=False) -> Any:
+        """All batches from a step of `first_epoch` to the end of the training, epoch after epoch.
 
         Order and augmentation are functions of the seed, the epoch and the step alone, so that a training
         that goes on from a checkpoint sees the pictures that it would have seen.
@@ -40,6 +40,7 @@ class Split(abc.ABC):
         Args:
             recipe: The recipe.
             first_epoch: Number of epochs that are done.
+            first_step: Number of steps of the next one that are done.
             pixels: Whether the images are to be pixels, as of `pixel_batches`, instead of normalized.
 
         Returns:

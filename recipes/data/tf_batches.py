@@ -50,14 +50,14 @@ class IndexedSplit(TensorFlowSplit):
     def augmented(self, rows, seed, data) -> Any:
         """The same, augmented; the same seed (two integers), the same pixels."""
 
-    def training_batches(self, recipe, first_epoch=0, pixels=False):
+    def training_batches(self, recipe, first_epoch=0, first_step=0, pixels=False):
         rows, data = _rows(self), recipe.data
 
         def batch(step, indices):
             images, targets = self.augmented(rows(indices), (recipe.seed, step), data)
             return finished(images, targets, (recipe.seed, step), data, pixels)
 
-        return mapped(shuffled_indices(len(self), recipe, first_epoch), batch).prefetch(2)
+        return mapped(shuffled_indices(len(self), recipe, first_epoch).skip(first_step), batch).prefetch(2)
 
     def whole_batches(self, data, batch_size):
         rows = _rows(self)

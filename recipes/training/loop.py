@@ -11,13 +11,14 @@ import keras
 import numpy as np
 
 import sb_keras
+from recipes.command import terminating
 from recipes.data import load
 from recipes.errors import UserError
 from recipes.files import full_disk_reported, replacing
-from recipes.keras_file import load_model
+from recipes.keras_file import is_whole, load_model
 from recipes.plots import plot_curves
 from recipes.tasks import task_of
-from recipes.training import event_files
+from recipes.training import CHECKPOINT_MINUTES, event_files
 from recipes.training.distribution import (
     is_chief,
     is_multi_worker,
@@ -37,9 +38,10 @@ from recipes.training.monitoring import (
     epochs_without_progress,
 )
 from recipes.training.pace import Pace
+from recipes.training.within_epoch import Position, Snapshot, Snapshots
 
 
-def train(run, strategy=None, recipe=None) -> Any:
+def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES) -> Any:
     """Trains the run's recipe to its end, from its latest checkpoint if there is one.
 
     Args:
@@ -47,6 +49,7 @@ def train(run, strategy=None, recipe=None) -> Any:
         strategy: A `tf.distribute.Strategy`; None for one device.
         recipe: The recipe to claim the directory for, once the data are loaded. By default the one that
             the directory was claimed for.
+        checkpoint_minutes: How often there is a checkpoint within an epoch; with several workers never.
 
     Returns:
         The result, which is also in result.json; None in a worker that is not the chief and writes nothing.
@@ -56,6 +59,7 @@ def train(run, strategy=None, recipe=None) -> Any:
             directory is not that of this recipe, or another process trains into it. Nothing is written then.
         CannotWrite: If the disk is full, for example. The same call goes on after the last checkpoint.
         Diverged: If the loss becomes infinite or NaN.
+        Terminated: If SIGTERM comes. The same call goes on behind the last step.
         WorkerLost: If another worker is gone.
     """
     recipe, chief = recipe or run.recipe, is_chief(strategy)
@@ -69,7 +73,7 @@ def train(run, strategy=None, recipe=None) -> Any:
         steps = recipe.steps(len(dataset.train))
         keras.utils.set_random_seed(recipe.seed)
         keras.config.set_dtype_policy(recipe.precision)
-        model, epochs_done = _model(run, strategy, recipe, dataset)
+        model, begin, snapshot = _model(run, strategy, recipe, dataset)
         if chief:
             run.claim(recipe)
             run.keep_classes(dataset.classes)
@@ -83,19 +87,23 @@ def train(run, strategy=None, recipe=None) -> Any:
                 model = _local_copy(model, recipe, len(dataset.classes))
             return task_of(recipe).evaluate(model, split, recipe)
 
-        if epochs_done < recipe.epochs and not _has_stopped(run, recipe, epochs_done):
+        if begin.epoch < recipe.epochs and not _has_stopped(run, recipe, begin.epoch):
+            # A worker alone cannot read what all of them have summed up.
+            writes = not is_multi_worker(strategy)
+            snapshots = Snapshots(run.snapshot_file, recipe, steps, checkpoint_minutes, snapshot, writes)
             with (
+                terminating(snapshots.terminate),
                 lost_workers_reported(strategy),
                 dataset.train.errors_named(),
                 dataset.validation.errors_named(),
                 full_disk_reported(run.tensorboard),
             ):
                 model.fit(
-                    dataset.train.training_batches(recipe, epochs_done),
+                    dataset.train.training_batches(recipe, begin.epoch, begin.step),
                     steps_per_epoch=steps,
-                    initial_epoch=epochs_done,
+                    initial_epoch=begin.epoch,
                     epochs=recipe.epochs,
-                    callbacks=_callbacks(run, recipe, epochs_done, steps, evaluate, chief),
+                    callbacks=_callbacks(run, recipe, begin, steps, evaluate, snapshots, chief),
                     class_weight=class_weights(recipe, dataset),
                     shuffle=False,  # the batches are in a random order already
                     verbose=_verbosity(chief),
@@ -126,13 +134,20 @@ def _check_supported(recipe, strategy):
 
 
 def _model(run, strategy, recipe, dataset):
-    """The model of the latest checkpoint, or a new one, ready for `fit`, and the number of its epochs."""
+    """The model of the latest checkpoint, or a new one, ready for `fit`; how far it has come; a `Snapshot`.
+
+    The snapshot, None where there is none that has come further than the model, is to be restored by `fit`.
+    """
     task, classes = task_of(recipe), len(dataset.classes)
     checkpoint, epochs_done = run.latest_checkpoint()
-    run.rows_until(epochs_done)  # raises an error if some are missing
+    snapshot = _snapshot(run.snapshot_file, epochs_done)
+    begin = snapshot.position if snapshot else Position(epochs_done)
+    run.rows_until(begin.epoch)  # raises an error if some are missing
+    if checkpoint or snapshot:
+        step = f", step {begin.step} of {recipe.steps(len(dataset.train))}" if snapshot else ""
+        print(f"going on with {run.path} after epoch {begin.epoch} of {recipe.epochs}{step}")
     with scope_of(strategy):
         if checkpoint:
-            print(f"going on with {run.path} after epoch {epochs_done} of {recipe.epochs}")
             model = load_model(checkpoint)
             task.check_classes(dataset, model, run.classes)
         else:
@@ -141,7 +156,18 @@ def _model(run, strategy, recipe, dataset):
             synchronize_norms(model)
         task.create_state(model, classes)
     prepare(model, strategy, recipe)
-    return model, epochs_done
+    return model, begin, snapshot
+
+
+def _snapshot(path, epochs_done):
+    """What was written within an epoch, if it has come further than so many epochs; else None."""
+    if not path.is_file():
+        return None
+    if not is_whole(path):
+        print(f"warning: {path} is damaged; going on from the epoch before", file=sys.stderr)
+        return None
+    snapshot = Snapshot.read(path)
+    return snapshot if snapshot.position.epoch >= epochs_done else None
 
 
 def _result(run, recipe, model, classes, test):
@@ -201,19 +227,20 @@ def class_weights(recipe, dataset):
     return dict(enumerate((len(dataset.train) / (len(counts) * counts)).tolist()))
 
 
-def _callbacks(run, recipe, epochs_done, steps, evaluate, chief):
+def _callbacks(run, recipe, begin, steps, evaluate, snapshots, chief):
     def learning_rate(epoch, _):
         return recipe.optimizer.learning_rate_at(epoch, recipe.epochs)
 
     callbacks = [keras.callbacks.LearningRateScheduler(learning_rate), DropoutSeeds(recipe.seed)]
     if recipe.optimizer.warmup_epochs:
-        callbacks.append(WarmUp(recipe.optimizer.warmup_epochs, steps))
+        callbacks.append(WarmUp(recipe.optimizer.warmup_epochs, steps, begin))
     if chief:
         callbacks.append(Validation(evaluate))
-    callbacks.append(StopOnDivergence())
+    callbacks += [StopOnDivergence(begin), snapshots]
     if chief:
         callbacks += event_files.callbacks(run.tensorboard)
-        recorder = Recorder(run, run.rows_until(epochs_done), task_of(recipe))
+        seconds = snapshots.begin.seconds if snapshots.begin else 0.0
+        recorder = Recorder(run, run.rows_until(begin.epoch), task_of(recipe), seconds)
         callbacks += [recorder, Pace(recipe, recorder)]
         if recipe.early_stopping_epochs:
             callbacks.append(

@@ -20,6 +20,8 @@ def averaged(model):
         return
     weights = [keras.ops.copy(weight) for weight in model.trainable_variables]
     optimizer.finalize_variable_values(model.trainable_variables)
+    for weight in model.trainable_variables:  # on JAX it is the average's own array, which a step gives away
+        weight.assign(keras.ops.copy(weight))
     try:
         yield
     finally:
@@ -53,19 +55,22 @@ class WarmUp(keras.callbacks.Callback):
     Args:
         epochs: Number of these epochs.
         steps: Steps an epoch.
+        begin: The `recipes.training.within_epoch.Position` that the training goes on from.
     """
 
-    def __init__(self, epochs, steps):
+    def __init__(self, epochs, steps, begin):
         super().__init__()
-        self.epochs, self.steps = epochs, steps
+        self.epochs, self.steps, self.begin = epochs, steps, begin
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
-        self._whole = float(self.model.optimizer.learning_rate)  # what the callbacks before have set
+        # What the callbacks before have set.
+        self._whole = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_train_batch_begin(self, batch, logs=None):
         if self._epoch < self.epochs:
-            part = (self._epoch * self.steps + batch + 1) / (self.epochs * self.steps)
+            step = self.begin.steps_before(self._epoch) + batch + 1
+            part = (self._epoch * self.steps + step) / (self.epochs * self.steps)
             self.model.optimizer.learning_rate = self._whole * part
 
 
@@ -105,9 +110,10 @@ class Recorder(keras.callbacks.Callback):
         run: A `RunDirectory`.
         rows: The rows of the log for the epochs that are done.
         task: The `recipes.tasks.Task`.
+        seconds: How long the epoch that the training goes on with has taken before.
     """
 
-    def __init__(self, run, rows, task):
+    def __init__(self, run, rows, task, seconds=0.0):
         super().__init__()
         self.run = run
         self.rows = list(rows)
@@ -115,9 +121,10 @@ class Recorder(keras.callbacks.Callback):
         self.columns = [key for key in (*task.log, "learning_rate") if not rows or key in rows[0]]
         self.metric = f"val_{task.metric}"
         self.best = max((row[self.metric] for row in rows), default=-math.inf)
+        self._before = seconds
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.perf_counter()
+        self._started, self._before = time.perf_counter() - self._before, 0.0
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = round(time.perf_counter() - self._started, 3)
@@ -140,13 +147,20 @@ class StopOnDivergence(keras.callbacks.Callback):
 
     The last step of an epoch can spoil the weights without a step after it to show it, so these are
     looked at as well, and the loss of the validation.
+
+    Args:
+        begin: The `recipes.training.within_epoch.Position` that the training goes on from.
     """
 
+    def __init__(self, begin):
+        super().__init__()
+        self.begin = begin
+
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch + 1
+        self._epoch, self._first = epoch + 1, self.begin.steps_before(epoch)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._step = batch + 1
+        self._step = self._first + batch + 1
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             self._stop(f"the loss is {loss}")

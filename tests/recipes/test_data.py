@@ -125,8 +125,8 @@ def recipe_of(**changes):
     return Recipe(**{"name": "test", "data": data, "batch_size": 3, "epochs": 4, **changes})
 
 
-def batches(split, recipe, first_epoch=0):
-    return list(split.training_batches(recipe, first_epoch).as_numpy_iterator())
+def batches(split, recipe, *begin):
+    return list(split.training_batches(recipe, *begin).as_numpy_iterator())
 
 
 def test_every_image_once_an_epoch_in_another_order_each(split):
@@ -148,12 +148,12 @@ def test_seeds_differ(split):
 
 
 @pytest.mark.parametrize("steps_per_epoch", [None, 2])
-@pytest.mark.parametrize("first_epoch", [1, 3, 4])
-def test_going_on_at_an_epoch_gives_the_same_batches(split, rng, steps_per_epoch, first_epoch):
+@pytest.mark.parametrize(("first_epoch", "first_step"), [(1, 0), (3, 0), (4, 0), (0, 1), (2, 1)])
+def test_going_on_gives_the_same_batches(split, rng, steps_per_epoch, first_epoch, first_step):
     split = Arrays(rng.integers(1, 256, size=(7, 32, 32, 3)).astype("uint8"), split.labels)
     recipe = recipe_of(data=Data(pad=2, flip=True), steps_per_epoch=steps_per_epoch)
-    expected = batches(split, recipe)[first_epoch * (steps_per_epoch or 3) :]
-    received = batches(split, recipe, first_epoch)
+    expected = batches(split, recipe)[first_epoch * (steps_per_epoch or 3) + first_step :]
+    received = batches(split, recipe, first_epoch, first_step)
     for (images, labels), (expected_images, expected_labels) in zip(received, expected, strict=True):
         np.testing.assert_array_equal(images, expected_images)
         np.testing.assert_array_equal(labels, expected_labels)

@@ -115,8 +115,8 @@ def test_images_are_resized_and_normalized(split):
 def test_going_on_gives_the_same_batches(split, augmentation):
     recipe = RECIPE.override([*PLAIN, f"data.augmentation={augmentation}"])
     whole = list(split.training_batches(recipe).as_numpy_iterator())
-    rest = list(split.training_batches(recipe, first_epoch=1).as_numpy_iterator())
-    for (images, targets), (expected, expected_targets) in zip(rest, whole[2:], strict=True):
+    rest = list(split.training_batches(recipe, first_epoch=1, first_step=1).as_numpy_iterator())
+    for (images, targets), (expected, expected_targets) in zip(rest, whole[3:], strict=True):
         np.testing.assert_array_equal(images, expected)
         np.testing.assert_array_equal(targets["boxes"], expected_targets["boxes"])
 

@@ -124,7 +124,7 @@ def test_going_on_from_the_checkpoint_before_a_damaged_one(
     def interrupted(self, epoch, logs=None):
         if epoch == 2:
             raise KeyboardInterrupt
-        self._epoch = epoch + 1
+        self._epoch, self._first = epoch + 1, 0
 
     with monkeypatch.context() as patch:
         patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)
@@ -153,7 +153,7 @@ def test_more_epochs_after_a_finished_training(tmp_path, run_train, monkeypatch,
     def interrupted(self, epoch, logs=None):
         if epoch == 3:
             raise KeyboardInterrupt
-        self._epoch = epoch + 1
+        self._epoch, self._first = epoch + 1, 0
 
     with monkeypatch.context() as patch:
         patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)

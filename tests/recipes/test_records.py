@@ -111,6 +111,10 @@ def test_going_on_at_an_epoch_gives_the_same_batches(steps, records_of):
     for (x, y), (other_x, other_y) in zip(whole[len(whole) // 2 :], rest, strict=True):
         np.testing.assert_array_equal(y, other_y)
         np.testing.assert_array_equal(x, other_x)
+    rest = list(split.training_batches(recipe, first_epoch=2, first_step=2).as_numpy_iterator())
+    for (x, y), (other_x, other_y) in zip(whole[len(whole) // 2 + 2 :], rest, strict=True):
+        np.testing.assert_array_equal(y, other_y)
+        np.testing.assert_array_equal(x, other_x)
 
 
 def test_select(records_of):

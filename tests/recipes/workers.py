@@ -23,14 +23,14 @@ def free_ports(count):
     return ports
 
 
-def start_workers(run_dir, *settings, code="", count=2, recipe="digits-mobilenetv2-sb"):
+def start_workers(run_dir, *settings, code="", count=2, recipe="digits-mobilenetv2-sb", options=()):
     """Starts `recipes.train` as several processes, after some other code that knows its `index`.
 
     Returns:
         A `Popen` for every worker.
     """
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
-    arguments = tiny.arguments(run_dir, *settings, options=OPTIONS, recipe=recipe)
+    arguments = tiny.arguments(run_dir, *settings, options=(*OPTIONS, *options), recipe=recipe)
     workers = []
     for index in range(count):
         program = f"""

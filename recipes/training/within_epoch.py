@@ -1,0 +1,173 @@
+"""Checkpoints within an epoch: a kill costs minutes and not an epoch, and SIGTERM costs nothing.
+
+Such a checkpoint is what an epoch's is, model and optimizer, and besides what lives for an epoch alone: the
+position, the sums of the metrics, the states of the random generators. It is copied between two steps and
+written beside the next ones.
+"""
+
+# Keras's callbacks declare `self.model` and `logs` as perhaps None.
+# pyright: reportOptionalMemberAccess=false
+
+import concurrent.futures
+import dataclasses
+import time
+
+import keras
+import numpy as np
+
+from recipes.errors import Terminated, UserError
+from recipes.files import replacing
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Position:
+    """How far a training has come: whole epochs, and steps of the next one."""
+
+    epoch: int = 0
+    step: int = 0
+
+    def steps_before(self, epoch):
+        """How many steps of an epoch are done when `fit` begins with it: it counts its own from 0."""
+        return self.step if epoch == self.epoch else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """All that a training needs to go on in the middle of an epoch.
+
+    Attributes:
+        position: Where.
+        seconds: How long the epoch has taken so far.
+        arrays: The values of all of the model's, the optimizer's and the metrics' variables.
+    """
+
+    position: Position
+    seconds: float
+    arrays: list
+
+    @classmethod
+    def of(cls, model, position, seconds):
+        """A copy of a model's state."""
+        arrays = [np.array(keras.ops.convert_to_numpy(each)) for each in _variables(model)]
+        return cls(position, seconds, arrays)
+
+    def restore(self, model):
+        """Gives a model, which has to be of the same recipe, this state.
+
+        Raises:
+            UserError: If it is another's.
+        """
+        variables = _variables(model)
+        shapes = [tuple(variable.shape) for variable in variables]
+        if shapes != [array.shape for array in self.arrays]:
+            raise UserError("the checkpoint within an epoch is not that of this network; delete it")
+        for variable, array in zip(variables, self.arrays, strict=True):
+            variable.assign(array)
+
+    def write(self, path):
+        """Writes a file of NumPy's, .npz."""
+        where = {"position": dataclasses.astuple(self.position), "seconds": self.seconds}
+        with replacing(path) as temporary:
+            np.savez(temporary, *self.arrays, **where)
+
+    @classmethod
+    def read(cls, path):
+        """What `write` has written."""
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[f"arr_{number}"] for number in range(len(file.files) - 2)]
+            return cls(Position(*file["position"].tolist()), float(file["seconds"]), arrays)
+
+
+def _variables(model):
+    found = (*model.variables, *model.optimizer.variables, *model.metrics_variables)
+    return list({id(variable): variable for variable in found}.values())
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Writes a `Snapshot` every so many minutes, and one when the training is terminated.
+
+    It comes behind the callbacks that give an epoch its learning rate and its random states, which those of a
+    snapshot replace, and behind the one that stops at a loss that is none.
+
+    None is of an epoch's last step, from which `fit` could not go on: the one before is held until the
+    evaluation is over, which may take longer than who terminates us waits.
+
+    Args:
+        path: Of the file.
+        recipe: The recipe.
+        steps: Steps an epoch.
+        minutes: How often.
+        begin: The `Snapshot` that the training goes on from; None if it begins with an epoch.
+        writes: Whether it writes.
+    """
+
+    def __init__(self, path, recipe, steps, minutes, begin=None, writes=True):
+        super().__init__()
+        self.path, self.steps, self.at_once = path, steps, recipe.steps_per_execution
+        self.seconds, self.begin, self.writes = 60 * minutes, begin, writes
+        self._writer = concurrent.futures.ThreadPoolExecutor(1)
+        self._held = self._writing = None
+        self._terminated = self._in_steps = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch, self._first, self._held = epoch, 0, None
+        self._started = self._written = time.monotonic()
+        if self.begin and epoch == self.begin.position.epoch:
+            self.begin.restore(self.model)
+            self._first, self._started = self.begin.position.step, self._started - self.begin.seconds
+        else:
+            self._forget()
+
+    def on_train_batch_end(self, batch, logs=None):
+        step, now = self._first + batch + 1, time.monotonic()
+        self._in_steps = step < self.steps
+        if not self._in_steps:
+            # `fit` would go on for the steps that were done before; see `on_epoch_end`.
+            self.model.stop_training = True
+        elif self.writes:
+            is_due = self._terminated or now - self._written >= self.seconds
+            if is_due or step == self.steps - self.at_once:
+                position = Position(self._epoch, step)
+                self._held = Snapshot.of(self.model, position, now - self._started)
+            if is_due:
+                self._write()
+        if self._terminated:
+            self._end()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = False
+
+    def on_train_end(self, logs=None):
+        self._forget()
+
+    def terminate(self):
+        """Ends the training: behind the step that is going on, at once where none is.
+
+        Raises:
+            Terminated: In the latter case.
+        """
+        self._terminated = True
+        if not self._in_steps:
+            self._end()
+
+    def _end(self):
+        if not self._in_steps and self._held:
+            self._write()
+        self._wait()
+        raise Terminated
+
+    def _write(self):
+        self._wait()
+        self._written = time.monotonic()
+        self._writing = self._writer.submit(self._held.write, self.path)
+
+    def _wait(self):
+        if self._writing:
+            self._writing.result()
+
+    def _forget(self):
+        """Deletes a snapshot of an epoch that is over, whose own checkpoint is there."""
+        self._held = None
+        if self.writes:
+            self._wait()
+            self.path.unlink(missing_ok=True)
