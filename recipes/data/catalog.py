@@ -81,7 +81,7 @@ class Entry:
         task: What is learned from it: `"classification"` or `"detection"`.
         augmentations: Those that suit it, the usual one first.
         image_sizes: The heights and widths in pixels that there may be; None for any.
-        needs_tensorflow: Whether its batches are made by TensorFlow, so that Keras must run on it.
+        needs_tensorflow: Whether its batches are made by TensorFlow, whatever Keras runs on.
         checks: Functions of a `recipes.recipe.Data` that raise a `UserError` if it does not suit, by looking
             at no more than the names of files.
     """

@@ -95,13 +95,22 @@ def check_backend(data):
     """Raises a `UserError` unless Keras's backend can be fed with the data set."""
     import keras  # takes seconds, with its backend
 
-    backend = keras.backend.backend()
-    for key in ("color_jitter", "random_erasing", "mixup"):
-        if backend != "tensorflow" and getattr(data, key):
-            raise UserError(f"data.{key} needs Keras's TensorFlow backend. Received: {backend}")
-    if backend != "tensorflow" and CATALOG[data.name].needs_tensorflow:
-        known = [name for name, entry in CATALOG.items() if not entry.needs_tensorflow]
+    backend, entry = keras.backend.backend(), CATALOG[data.name]
+    if backend == "tensorflow":
+        return
+    if not entry.needs_tensorflow:
+        for key in ("color_jitter", "random_erasing", "mixup"):
+            if getattr(data, key):
+                raise UserError(
+                    f"data.{key} of {data.name} needs Keras's TensorFlow backend. Received: {backend}"
+                )
+        return
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        known = [name for name, other in CATALOG.items() if not other.needs_tensorflow]
         raise UserError(
-            f"on Keras's {backend} backend data.name must be one of {', '.join(known)}, as the others "
-            f"need TensorFlow. Received: {data.name!r}"
-        )
+            f"the pictures of {data.name} are read by TensorFlow, also for Keras on {backend}, and it is not "
+            f"installed; without it data.name must be one of {', '.join(known)}"
+        ) from error
+    tf.config.set_visible_devices([], "GPU")  # they are Keras's

@@ -1,10 +1,12 @@
 """Pictures with objects in boxes: their checks and their batches."""
 
 import dataclasses
+import math
 import os
 import pathlib
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -117,7 +119,23 @@ def _anchors(data):
 def _targets(boxes_yxyx, labels, anchors):
     """Matching takes a time for every row, also for those without an object."""
     valid = labels >= 0
-    return detection.match(tf.boolean_mask(boxes_yxyx, valid), tf.boolean_mask(labels, valid), anchors)
+    boxes_yxyx, labels = tf.boolean_mask(boxes_yxyx, valid), tf.boolean_mask(labels, valid)
+    if keras.backend.backend() == "tensorflow":
+        return detection.match(boxes_yxyx, labels, anchors)
+
+    def match(boxes_yxyx, labels):
+        """By Keras's backend, outside of TensorFlow's graph; of few shapes, as JAX compiles for each."""
+        rows = 2 ** math.ceil(math.log2(max(1, len(labels)))) - len(labels)
+        boxes_yxyx = np.pad(boxes_yxyx, ((0, rows), (0, 0)))
+        labels = np.pad(labels, (0, rows), constant_values=-1)
+        targets = detection.match(boxes_yxyx, labels, anchors)
+        return [keras.ops.convert_to_numpy(targets[key]) for key in ("classes", "boxes")]
+
+    classes, boxes = tf.numpy_function(match, [boxes_yxyx, labels], [tf.int32, tf.float32])
+    return {
+        "classes": tf.ensure_shape(classes, (len(anchors),)),
+        "boxes": tf.ensure_shape(boxes, (len(anchors), 5)),
+    }
 
 
 def _map(example, elements, data, anchors):

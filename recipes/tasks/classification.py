@@ -60,7 +60,7 @@ class Classification(Task):
 
         test, found = dataset.test, []
         for images, labels in progress(test.evaluation_batches(recipe.data, recipe.batch_size), unit="batch"):
-            probabilities = np.asarray(model.predict_on_batch(images), float)
+            probabilities = np.asarray(model.predict_on_batch(np.asarray(images)), float)
             found.append((np.asarray(labels), probabilities.argmax(axis=-1), probabilities.max(axis=-1)))
         predictions = report.Predictions(
             dataset.classes, *(np.concatenate(each) for each in zip(*found, strict=True))

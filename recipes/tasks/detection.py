@@ -133,7 +133,8 @@ def detect(model, split, recipe):
 
     suppress = _suppression(model.inputs[0].shape[1:])
     for images, targets in split.evaluation_batches(recipe.data, recipe.batch_size):
-        outputs = model.predict_on_batch(images)
+        outputs = model.predict_on_batch(np.asarray(images))  # JAX takes no tensor of TensorFlow's
+        targets = keras.tree.map_structure(np.asarray, targets)
         found = keras.tree.map_structure(lambda tensor: tensor.numpy(), suppress(outputs))
         yield targets, outputs, by_picture(found)
 
@@ -141,10 +142,15 @@ def detect(model, split, recipe):
 @functools.cache
 def _suppression(input_shape):
     """`sb_keras.detection.detect` for detectors of an input shape, traced once for all evaluations."""
+    import keras
     import tensorflow as tf
 
-    anchors = sb_keras.detection.ssdlite_anchors(input_shape)
-    return tf.function(lambda outputs: sb_keras.detection.detect(outputs, anchors), reduce_retracing=True)
+    suppress = functools.partial(
+        sb_keras.detection.detect, anchors=sb_keras.detection.ssdlite_anchors(input_shape)
+    )
+    if keras.backend.backend() != "tensorflow":
+        return suppress
+    return tf.function(suppress, reduce_retracing=True)
 
 
 def by_picture(found):

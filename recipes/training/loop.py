@@ -13,6 +13,7 @@ import numpy as np
 import sb_keras
 from recipes.command import terminating
 from recipes.data import load
+from recipes.data.catalog import CATALOG
 from recipes.errors import UserError
 from recipes.files import full_disk_reported, replacing
 from recipes.keras_file import is_whole, load_model
@@ -127,9 +128,10 @@ def _check_supported(recipe, strategy):
             "early_stopping_epochs must be none with --strategy multi-worker, where one worker evaluates. "
             f"Received: {recipe.early_stopping_epochs}"
         )
-    if recipe.class_weights and keras.backend.backend() != "tensorflow":
+    backend, entry = keras.backend.backend(), CATALOG[recipe.data.name]
+    if recipe.class_weights and not entry.needs_tensorflow and backend != "tensorflow":
         raise UserError(
-            f"class_weights needs Keras's TensorFlow backend. Received: {keras.backend.backend()}"
+            f"class_weights of {recipe.data.name} needs Keras's TensorFlow backend. Received: {backend}"
         )
 
 

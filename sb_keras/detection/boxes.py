@@ -1,5 +1,6 @@
 """Boxes as offsets from anchors, and back."""
 
+from keras import ops
 from keras.utils import bounding_boxes
 
 # What offsets are divided by, so that they vary by about 1: of the center, and of the logarithm of the size.
@@ -27,6 +28,7 @@ def encode(boxes_yxyx, anchors):
     offsets = sb_keras.detection.encode(keras.ops.tile([[0.1, 0.1, 0.6, 0.9]], (3000, 1)), anchors)
     ```
     """
+    anchors, boxes_yxyx = map(ops.convert_to_tensor, (anchors, boxes_yxyx))
     return bounding_boxes.encode_box_to_deltas(anchors, boxes_yxyx, _CENTERS, _CORNERS, variance=VARIANCES)
 
 
@@ -47,4 +49,5 @@ def decode(offsets, anchors):
     boxes_yxyx = sb_keras.detection.decode(keras.ops.zeros((3000, 4)), anchors)
     ```
     """
+    anchors, offsets = map(ops.convert_to_tensor, (anchors, offsets))
     return bounding_boxes.decode_deltas_to_boxes(anchors, offsets, _CENTERS, _CORNERS, variance=VARIANCES)

@@ -1,5 +1,6 @@
 """From the outputs of a detector to boxes, classes and scores."""
 
+import keras
 from keras import ops
 
 from sb_keras.detection.boxes import decode
@@ -35,6 +36,8 @@ def detect(
 
     scores = ops.softmax(outputs["classes"], axis=-1)[..., 1:]
     boxes_yxyx = decode(outputs["boxes"], anchors)
+    if keras.backend.backend() != "tensorflow":
+        boxes_yxyx, scores = map(ops.convert_to_numpy, (boxes_yxyx, scores))
     boxes_yxyx, scores, classes, count = tf.image.combined_non_max_suppression(
         boxes_yxyx[:, :, None],
         scores,

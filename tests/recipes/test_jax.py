@@ -116,15 +116,16 @@ def test_programs(finished, tmp_path):
 
 
 NEEDS = (
-    "error: on Keras's jax backend data.name must be one of digits, cifar10, as the others need TensorFlow."
+    "error: the pictures of {} are read by TensorFlow, also for Keras on jax, and it is not installed; "
+    "without it data.name must be one of digits, cifar10"
 )
 REFUSED = {
-    "train voc-ssdlite-mobilenetv2-sb --run-dir": f"{NEEDS} Received: 'voc'",
+    "train voc-ssdlite-mobilenetv2-sb --run-dir": NEEDS.format("voc"),
     "train --strategy mirrored --run-dir": (
         "error: --strategy mirrored needs Keras's TensorFlow backend. Received: jax"
     ),
-    "show voc-ssdlite-mobilenetv2-sb --out": f"{NEEDS} Received: 'voc'",
-    "show imagenet-mobilenetv2-sb --out": f"{NEEDS} Received: 'imagenet2012'",
+    "show voc-ssdlite-mobilenetv2-sb --out": NEEDS.format("voc"),
+    "show imagenet-mobilenetv2-sb --out": NEEDS.format("imagenet2012"),
 }
 
 
