@@ -66,6 +66,7 @@ def load_image_folder(data):
             [*map(class_folders.printable, paths)],
             lambda row: pathlib.Path(str(paths[row])).read_bytes(),
             data.skip_bad,
+            paths.tolist(),
         )
         _check_not_empty(folder, classes, labels[good])
         return Files(paths[good], labels[good])

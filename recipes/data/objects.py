@@ -69,6 +69,11 @@ class Objects(IndexedSplit):
     def content(self, number):
         return self.images[number]
 
+    @property
+    def files(self):
+        """Paths of the pictures' files, where they have some of their own."""
+        return None
+
     def tensors(self):
         return self.images, self.boxes_yxyx, self.labels, self.difficult
 
@@ -103,6 +108,10 @@ class Objects(IndexedSplit):
 @dataclasses.dataclass(frozen=True)
 class ObjectFiles(Objects):
     """The same, of pictures that stay in their files: `images` are the paths."""
+
+    @property
+    def files(self):
+        return [os.fsdecode(path) for path in self.images]
 
     def encoded(self, image):
         return tf.io.read_file(image)
@@ -237,4 +246,4 @@ def _complaint(box, label, classes, margin):
 
 def readable(split, skip_bad=False):
     """The pictures that can be decoded; a `UserError` names the others unless `skip_bad`."""
-    return split.select(decodable(split.names, split.content, skip_bad))
+    return split.select(decodable(split.names, split.content, skip_bad, split.files))

@@ -4,9 +4,11 @@ import concurrent.futures
 import functools
 
 import numpy as np
+import PIL
 import tensorflow as tf
 
-from recipes.data import image_files
+from recipes.command import progress
+from recipes.data import image_files, remembered
 from recipes.errors import UserError
 
 NAMED = 5
@@ -94,13 +96,16 @@ def _by_pillow(content):
     return tf.ensure_shape(tf.numpy_function(pixels, [content], tf.uint8), (None, None, 3))
 
 
-def decodable(names, content_of, skip_bad):
+def decodable(names, content_of, skip_bad, paths=None):
     """Decodes every picture once, as training will: a damaged one shows now, not in the last epoch.
+
+    Those whose files are as they were when they were decoded before are not decoded again.
 
     Args:
         names: What to call them.
         content_of: A function of a picture's number that gives the bytes of its file.
         skip_bad: Whether to leave damaged ones out, and say so, instead of giving up.
+        paths: Of their files, where they have some.
 
     Returns:
         A boolean array, whether each can be decoded.
@@ -124,10 +129,18 @@ def decodable(names, content_of, skip_bad):
             return f"{names[row]} ({_reason(content)})"
         return None
 
+    keys, decoder = None, f"TensorFlow {tf.__version__}, Pillow {PIL.__version__}"
+    rows = np.arange(len(names))
+    if paths:
+        keys = remembered.keys_of(paths)
+        rows = rows[~np.isin(keys, remembered.known(paths, decoder))]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        complaints = list(pool.map(complaint, range(len(names))))
-    complain(list(filter(None, complaints)), skip_bad)
-    return np.array([complaint is None for complaint in complaints], bool)
+        complaints = dict(zip(rows.tolist(), progress(pool.map(complaint, rows), len(rows)), strict=True))
+    good = np.array([complaints.get(row) is None for row in range(len(names))], bool)
+    if keys is not None and len(rows):
+        remembered.remember(paths, decoder, keys[good])
+    complain([text for text in complaints.values() if text], skip_bad)
+    return good
 
 
 @functools.cache

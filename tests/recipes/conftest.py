@@ -13,6 +13,14 @@ from recipes.command import exit_code
 from recipes.registry import RECIPES
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """What is remembered of the tests' pictures is not kept in the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def tiny_network():
     """Makes the CIFAR network a tiny one."""

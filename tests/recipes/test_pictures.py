@@ -1,6 +1,7 @@
 """Every decoder gives what Pillow gives: pixels as they are meant to be seen."""
 
 import io
+import pathlib
 
 import numpy as np
 import pytest
@@ -148,3 +149,30 @@ def test_what_cannot_be_decoded(content, message):
         image_files.read_rgb(content, "a.jpg")
     with pytest.raises(UserError, match=rf"cannot read these pictures: a.jpg \(.*{message.rstrip('$')}"):
         pictures.decodable(["a.jpg"], lambda row: content, skip_bad=False)
+
+
+def test_files_that_were_decoded_are_not_decoded_again(tmp_path, monkeypatch):
+    """Unless they have changed; damaged ones are named each time."""
+    decoded = []
+
+    def decodable():
+        paths = sorted(map(str, tmp_path.iterdir()))
+
+        def content_of(row):
+            decoded.append(pathlib.Path(paths[row]).name)
+            return pathlib.Path(paths[row]).read_bytes()
+
+        good = pictures.decodable(paths, content_of, skip_bad=True, paths=paths).tolist()
+        seen = sorted(decoded)
+        decoded.clear()
+        return good, seen
+
+    for name in ("a", "b"):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    assert decodable() == ([True, True], ["a.png", "b.png"])
+    (tmp_path / "c.png").write_bytes(b"none")
+    assert decodable() == ([True, True, False], ["c.png"])
+    Image.new("RGB", (9, 9)).save(tmp_path / "b.png")
+    assert decodable() == ([True, True, False], ["b.png", "c.png"])
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert decodable() == ([True, True, False], ["a.png", "b.png", "c.png"])
