@@ -75,16 +75,20 @@ def heads(channels, last=False):
 def test_parameters(width, expanded):
     extras = extra(1280, 256, 512) + extra(512, 128, 256) + extra(256, 128, 256) + extra(256, 64, 64)
     expected = extras + sum(map(heads, (expanded, 1280, 512, 256, 256))) + heads(64, last=True)
-    detector = sb_keras.SSDLite(width, "static")
-    backbone = sb_keras.MobileNetV2(width_multiplier=width, include_top=False)
+    with keras.StatelessScope(initialize_variables=False):  # weights have shapes and are not drawn
+        detector = sb_keras.SSDLite(width, "static")
+        backbone = sb_keras.MobileNetV2(width_multiplier=width, include_top=False)
+    keras.utils.clear_session()  # and never will be
     count = sb_keras.profile(detector).total.parameters - sb_keras.profile(backbone).total.parameters
     assert count == expected
 
 
 @pytest.mark.parametrize("kind", ["static", "se", "sb"])
 def test_attention_is_in_the_backbone_only(kind):
-    detector = sb_keras.SSDLite(0.35, kind)
-    backbone = sb_keras.MobileNetV2(width_multiplier=0.35, attention=kind, include_top=False)
+    with keras.StatelessScope(initialize_variables=False):  # weights have shapes and are not drawn
+        detector = sb_keras.SSDLite(0.35, kind)
+        backbone = sb_keras.MobileNetV2(width_multiplier=0.35, attention=kind, include_top=False)
+    keras.utils.clear_session()  # and never will be
     attention = (sb_keras.layers.ShiftBalance, sb_keras.layers.SqueezeExcite)
 
     def names(model):
