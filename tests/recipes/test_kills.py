@@ -12,7 +12,7 @@ from recipes.run_directory import RunDirectory
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_kills_at_random_moments(tmp_path, run_train, kills):
     """Bit for bit the undisturbed run: a training goes on from the last epoch that is whole.
 
