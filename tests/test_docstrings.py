@@ -8,7 +8,8 @@ import pytest
 
 import sb_keras
 
-pytestmark = pytest.mark.long
+# What an example shows, it shows on one block a stage.
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("networks_of_few_blocks")]
 
 
 def public_objects():

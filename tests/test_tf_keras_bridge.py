@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from few_blocks import few_blocks
 
 import sb_keras
 from sb_keras import Attention, CifarMobileNetV2, MnasNet, ShuffleNetV2, fold
@@ -94,8 +95,10 @@ def test_folded_networks(two_blocks, kind, randomize, ten_images):
 
 
 @pytest.mark.parametrize("builder", [CifarMobileNetV2, MnasNet])
-def test_whole_networks(builder, ten_images):
-    assert_same_function(fold(builder((32, 32, 3), 0.35, "static", classes=5)), ten_images)
+def test_networks(builder, ten_images):
+    with few_blocks():
+        model = builder((32, 32, 3), 0.35, "static", classes=5)
+    assert_same_function(fold(model), ten_images)
 
 
 def test_the_older_fold_with_tanh(rng):
@@ -160,6 +163,7 @@ class Doubled(layers.Conv2D):
     pass
 
 
+@pytest.mark.usefixtures("networks_of_few_blocks")
 @pytest.mark.parametrize(
     ("make", "message"),
     [

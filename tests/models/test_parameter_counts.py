@@ -1,6 +1,7 @@
 """The parameter counts that the paper prints, all 55 of them, and those of the networks it builds on.
 
-The paper counts what is trained: γ and β of a batch normalization, not its moving statistics.
+The paper counts what is trained: γ and β of a batch normalization, not its moving statistics. Its
+multiply-adds are here too, as `profile` counts them, since building a network takes most of the time.
 """
 
 import functools
@@ -9,19 +10,26 @@ import keras
 import numpy as np
 import pytest
 
-from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2
+from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2, profile
+
+pytestmark = pytest.mark.long
 
 C1, C1_C3, ALL = ("expand",), ("expand", "project"), ("expand", "depthwise", "project")
 SE, SB = Attention("se"), Attention("sb")
 
 
 @functools.cache
-def trainable_parameters(builder, width, attention):
+def costs(builder, width, attention):
+    """The number of trainable parameters, and what `profile` counts."""
     # In this scope weights have shapes and are not drawn, which is most of the time.
     with keras.StatelessScope(initialize_variables=False):
         model = builder(width_multiplier=width, attention=attention)
     keras.utils.clear_session()  # and never will be
-    return sum(int(np.prod(weight.shape)) for weight in model.trainable_variables)
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_variables), profile(model).total
+
+
+def trainable_parameters(builder, width, attention):
+    return costs(builder, width, attention)[0]
 
 
 def check(builder, width, attention, millions):
@@ -122,3 +130,51 @@ def test_table_10_hidden_units(multiplier, millions):
 )
 def test_static_networks_are_torchvisions_to_the_digit(builder, width, parameters):
     assert trainable_parameters(builder, width, Attention("static")) == parameters
+
+
+# As `profile` counts
+
+
+def total(width, kind):
+    return costs(MobileNetV2, width, Attention(kind))[1]
+
+
+@pytest.mark.parametrize(
+    ("width", "kind", "millions"),
+    [
+        (0.35, "static", 59.2),
+        (0.35, "se-block", 59.5),
+        (0.35, "sb", 60.2),
+        (0.5, "static", 97.0),
+        (0.5, "se-block", 97.4),
+        (0.5, "sb", 99.0),
+        (0.75, "static", 209.0),
+        (0.75, "se-block", 209.8),
+        (0.75, "sb", 213.5),
+        (1.0, "static", 300.0),
+        (1.0, "se-block", 301.0),
+        (1.0, "sb", 308.0),
+    ],
+)
+def test_multiply_adds_of_table_1(width, kind, millions):
+    """The paper's static column is MobileNetV2's own, which rounds to a million or so."""
+    assert total(width, kind).madds / 1e6 == pytest.approx(millions, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("width", "millions"), [(0.35, "59.29"), (0.5, "97.13"), (0.75, "209.07"), (1.0, "300.77")]
+)
+def test_multiply_adds_of_mobilenet_v2(width, millions):
+    assert f"{total(width, 'static').madds / 1e6:.2f}" == millions
+
+
+@pytest.mark.parametrize(
+    ("width", "parameters"), [(0.35, 1_677_128), (0.5, 1_968_680), (0.75, 2_636_424), (1.0, 3_504_872)]
+)
+def test_parameters_of_mobilenet_v2(width, parameters):
+    assert total(width, "static").parameters == parameters
+
+
+@pytest.mark.parametrize(("kind", "millions"), [("se-block", "1.736"), ("dyconv", "2.690"), ("sb", "2.700")])
+def test_parameters_of_table_1(kind, millions):
+    assert f"{total(0.35, kind).parameters / 1e6:.3f}" == millions

@@ -223,10 +223,10 @@ def test_the_function_is_the_same(trained, size, rng, tmp_path):
     folded = sb_keras.fold(model)
     np.testing.assert_allclose(folded(x), expected, atol=1e-4 * np.abs(expected).max())
     assert sb_keras.profile(model).total.madds > 0
-    other = getattr(sb_keras, name)(
-        (size, size, 3), width, classes=7, classifier_activation=None, weights=tmp_path / file
-    )
     if size == 64:  # where sizes are even, "same" pads at the end only
+        other = getattr(sb_keras, name)(
+            (size, size, 3), width, classes=7, classifier_activation=None, weights=tmp_path / file
+        )
         assert np.abs(other(x) - expected).max() > 0.01 * np.abs(expected).max()
 
 

@@ -30,6 +30,17 @@ def tiny_network():
 
 
 @pytest.fixture(scope="module")
+def eager_steps():
+    """Runs steps without a graph, which takes a tiny network longer to trace than a few steps do.
+
+    For tests of what is around the steps, not of what they compute.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "run_eagerly", property(lambda self: True, lambda self, value: None))
+        yield
+
+
+@pytest.fixture(scope="module")
 def run_train():
     """A function that runs `python -m recipes.train` in this process and returns its exit code."""
 

@@ -192,7 +192,7 @@ def test_evaluate_writes_all_of_it(run, tmp_path, capsys):
     images = np.concatenate(
         [images for images, _ in test.evaluation_batches(run.recipe.data, 100).as_numpy_iterator()]
     )
-    probabilities = run.load_model().predict(images, verbose=0)
+    probabilities = np.array(run.load_model()(images))
     predicted, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
     error = 0.0
     for low in range(15):

@@ -19,7 +19,8 @@ from recipes.tasks import TASKS
 from recipes.training import loop
 from recipes.training.monitoring import Recorder
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("networks_of_few_blocks")]
+# Steps in a graph are in test_own_boxes_recipes.py: tracing takes longer than these few.
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("networks_of_few_blocks", "eager_steps")]
 
 NAME = "voc-ssdlite-mobilenetv2-sb"
 SMALL = "data.image_size=160"
@@ -35,7 +36,7 @@ def rectangles():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, rectangles, networks_of_few_blocks):
+def finished(tmp_path_factory, rectangles, networks_of_few_blocks, eager_steps):
     """A run of two epochs."""
     run = RunDirectory(tmp_path_factory.mktemp("detector"))
     options = [part for setting in SETTINGS for part in ("--set", setting)]
@@ -182,7 +183,8 @@ def test_a_model_of_other_classes_is_refused(finished):
 
 
 @pytest.mark.slow
-def test_learns_eight_pictures_by_heart(rectangles, tmp_path):
+def test_learns_eight_pictures_by_heart(rectangles, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.Model, "run_eagerly", False)  # a hundred steps pay for a graph
     settings = ["epochs=100", "batch_size=8", "data.augmentation=none"]
     recipe = RECIPES["voc-ssdlite-mobilenetv2-static"].override([*settings, "optimizer.learning_rate=0.02"])
     result = loop.train(RunDirectory(tmp_path), recipe=recipe)

@@ -43,6 +43,14 @@ def noise(tmp_path_factory):
     return (SYNCHRONIZED, "data.name=image_folder", f"data.directory={folder}")
 
 
+@pytest.fixture(scope="module")
+def one_device(noise, tmp_path_factory, tiny_network, run_train):
+    """The run on one device that the others are compared with."""
+    run = RunDirectory(tmp_path_factory.mktemp("one_device") / "run")
+    assert run_train(run.path, *noise) == 0
+    return run
+
+
 def assert_nearly_same(run, other, tolerance=5e-3):
     """Losses, and weights in proportion to how far the training has moved them.
 
@@ -69,10 +77,13 @@ def mirrored(path, *settings, recipe="digits-mobilenetv2-sb"):
     return RunDirectory(path)
 
 
-@pytest.mark.parametrize(
-    "kind", ["sb", *(pytest.param(k, marks=pytest.mark.slow) for k in ("static", "dyconv"))]
-)
-def test_two_devices(kind, noise, tmp_path, run_train):
+def test_two_devices(noise, one_device, tmp_path):
+    assert_nearly_same(mirrored(tmp_path / "two", *noise), one_device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["static", "dyconv"])
+def test_two_devices_and_other_networks(kind, noise, tmp_path, run_train):
     recipe = f"digits-mobilenetv2-{kind}"
     assert run_train(tmp_path / "one", *noise, recipe=recipe) == 0
     two = mirrored(tmp_path / "two", *noise, recipe=recipe)
@@ -90,10 +101,8 @@ def test_two_devices_without_synchronization(noise, tmp_path, run_train):
 
 
 @pytest.mark.slow
-def test_two_devices_and_steps_per_execution(noise, tmp_path, run_train):
-    assert run_train(tmp_path / "one", *noise) == 0
-    two = mirrored(tmp_path / "two", *noise, "steps_per_execution=2")
-    assert_nearly_same(two, RunDirectory(tmp_path / "one"))
+def test_two_devices_and_steps_per_execution(noise, one_device, tmp_path):
+    assert_nearly_same(mirrored(tmp_path / "two", *noise, "steps_per_execution=2"), one_device)
 
 
 @pytest.mark.slow
@@ -136,19 +145,18 @@ def wait(workers):
     return outputs
 
 
-def test_two_workers(noise, tmp_path, run_train):
+def test_two_workers(noise, one_device, tmp_path):
     """Each process on its own port of this machine; the batches are those of one process, half for each."""
-    assert run_train(tmp_path / "one", *noise) == 0
     code = SAVE_WEIGHTS.format(path=str(tmp_path / "weights"))
     outputs = wait(start_workers(tmp_path / "two", *noise, code=code))
-    assert_nearly_same(RunDirectory(tmp_path / "two"), RunDirectory(tmp_path / "one"))
+    assert_nearly_same(RunDirectory(tmp_path / "two"), one_device)
     first, second = (np.load(tmp_path / f"weights-{index}.npz") for index in (0, 1))
     for name in first.files:
         np.testing.assert_array_equal(first[name], second[name])
     assert "test accuracy" in outputs[0][0]
     assert outputs[1][0] == ""  # only the chief speaks
     names = {path.name for path in (tmp_path / "two").iterdir()}
-    assert names == {path.name for path in (tmp_path / "one").iterdir()}
+    assert names == {path.name for path in one_device.path.iterdir()}
 
 
 @pytest.mark.slow
@@ -173,10 +181,9 @@ def test_two_workers_on_cifar10(kind, cifar10_or_none, tmp_path, run_train):
 
 
 @pytest.mark.slow
-def test_two_workers_and_steps_per_execution(noise, tmp_path, run_train):
-    assert run_train(tmp_path / "one", *noise) == 0
+def test_two_workers_and_steps_per_execution(noise, one_device, tmp_path):
     wait(start_workers(tmp_path / "two", *noise, "steps_per_execution=2"))
-    assert_nearly_same(RunDirectory(tmp_path / "two"), RunDirectory(tmp_path / "one"))
+    assert_nearly_same(RunDirectory(tmp_path / "two"), one_device)
 
 
 @pytest.mark.slow

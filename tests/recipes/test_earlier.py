@@ -62,7 +62,7 @@ def test_every_layer():
     """The answers are those of then: float32 rounding, of another processor perhaps."""
     model = load_model(EARLIER / "every_layer.keras")
     data = np.load(EARLIER / "every_layer.npz")
-    np.testing.assert_allclose(model.predict(data["images"], verbose=0), data["outputs"], atol=1e-5)
+    np.testing.assert_allclose(model(data["images"]), data["outputs"], atol=1e-5)
     assert isinstance(model.optimizer, sb_keras.optimizers.SGD)
     assert isinstance(model.loss, sb_keras.losses.SmoothedCrossentropy)
     found = {type(layer) for layer in inner_layers(model)}

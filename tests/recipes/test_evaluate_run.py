@@ -10,11 +10,11 @@ from recipes.command import exit_code
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = pytest.mark.usefixtures("tiny_network", "eager_steps")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, tiny_network, run_train):
+def run(tmp_path_factory, tiny_network, eager_steps, run_train):
     path = tmp_path_factory.mktemp("runs") / "run"
     assert run_train(path, "epochs=1", recipe="digits-mobilenetv2-static") == 0
     return RunDirectory(path)

@@ -14,7 +14,7 @@ from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
 from recipes.training.event_files import LambdaHistograms
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network", "eager_steps")]
 STATIC = "digits-mobilenetv2-static"  # whose files are as soon there
 FULL = pathlib.Path("/dev/full")  # Linux's device on which every write fails as on a full disk
 

@@ -73,7 +73,7 @@ def test_classes_belong_to_the_run(tmp_path, run_train, monkeypatch, capsys):
         for number in range(8):
             picture = PIL.Image.fromarray(rng.integers(0, 256, (32, 32, 3), "uint8"))
             picture.save(tmp_path / "data" / name / f"{number}.png")
-    settings = ("data.name=image_folder", f"data.directory={tmp_path / 'data'}", "batch_size=4")
+    settings = ("data.name=image_folder", f"data.directory={tmp_path / 'data'}", "batch_size=4", "epochs=1")
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -147,24 +147,24 @@ CONSTANT = ("optimizer.schedule=constant", "optimizer.ema_momentum=0.9", *DROPOU
 def test_more_epochs_after_a_finished_training(tmp_path, run_train, monkeypatch, capsys):
     """Bit for bit the undisturbed run of all of them, also after an interruption; fewer are refused."""
     whole, run = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "run")
-    assert run_train(whole.path, *CONSTANT, "epochs=4") == 0
-    assert run_train(run.path, *CONSTANT, "epochs=2") == 0
+    assert run_train(whole.path, *CONSTANT, "epochs=3") == 0
+    assert run_train(run.path, *CONSTANT, "epochs=1") == 0
 
     def interrupted(self, epoch, logs=None):
-        if epoch == 3:
+        if epoch == 2:
             raise KeyboardInterrupt
         self._epoch, self._first = epoch + 1, 0
 
     with monkeypatch.context() as patch:
         patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)
-        assert run_train(run.path, *CONSTANT, "epochs=4") == 130
-    assert f"going on with {run.path} after epoch 2 of 4" in capsys.readouterr().out
-    assert not run.result_file.exists()  # no program takes the model of two epochs for that of four
+        assert run_train(run.path, *CONSTANT, "epochs=3") == 130
+    assert f"going on with {run.path} after epoch 1 of 3" in capsys.readouterr().out
+    assert not run.result_file.exists()  # no program takes the model of one epoch for that of three
     assert not run.final_file.exists()
-    assert run_train(run.path, *CONSTANT, "epochs=2") == 2
-    expected = f"error: {run.path} is trained for 3 epochs already. Received: epochs=2\n"
+    assert run_train(run.path, *CONSTANT, "epochs=1") == 2
+    expected = f"error: {run.path} is trained for 2 epochs already. Received: epochs=1\n"
     assert capsys.readouterr().err == expected
-    assert run_train(run.path, *CONSTANT, "epochs=4") == 0
+    assert run_train(run.path, *CONSTANT, "epochs=3") == 0
     assert_same_training(run, whole)
 
 

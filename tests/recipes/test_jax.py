@@ -42,6 +42,9 @@ def backend():
         pytest.skip("jax is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_BACKEND", "jax")
+        # XLA's optimizations take longer than what they would speed up.
+        flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        patch.setenv("XLA_FLAGS", flags)
         yield
 
 

@@ -13,7 +13,7 @@ from recipes.training.within_epoch import Position, Snapshot
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_kills_at_random_moments(tmp_path, run_train, kills):
     """Bit for bit the undisturbed run, wherever in an epoch it was killed.
 

@@ -72,12 +72,24 @@ def test_every_data_set_and_kind_is_here():
     assert kinds == {(recipe.data.name, recipe.model.attention.kind) for recipe in others}
 
 
+def same_network_is_tried(recipe):
+    """CIFAR-10's networks are the digits', Tiny-ImageNet's are ImageNet's: of each data set, SB suffices."""
+    return recipe.data.name in ("cifar10", "tiny_imagenet") and recipe.model.attention.kind != "sb"
+
+
 @pytest.mark.usefixtures("networks_of_few_blocks")  # parameters are counted elsewhere
-@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if same_network_is_tried(RECIPES[name]) else [])
+        for name in NARROW
+    ],
+)
 def test_trains(name, images):
     recipe = RECIPES[name].override(["batch_size=4", "steps_per_epoch=2", "epochs=1"])
-    if recipe.data.name == "imagenet2012":
-        recipe = recipe.override(["data.image_size=64"])
+    smaller = {"imagenet2012": "data.image_size=64", "voc": "data.image_size=160"}
+    if recipe.data.name in smaller:
+        recipe = recipe.override([smaller[recipe.data.name]])
     task = task_of(recipe)
     model = task.compiled_model(recipe, classes=10)
     model.run_eagerly = True  # compiling the graph takes longer than two steps without it

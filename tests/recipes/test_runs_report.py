@@ -17,11 +17,11 @@ from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
 from recipes.training.monitoring import StopOnDivergence
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network", "eager_steps")]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_network, run_train):
+def runs(tmp_path_factory, tiny_network, eager_steps, run_train):
     """SB with two seeds, a static one, and an SB run that was cut off after its first epoch."""
     folder = tmp_path_factory.mktemp("runs")
     for seed in (0, 1):

@@ -1,6 +1,8 @@
 """Tests of python -m recipes.train: what it writes, and what it refuses."""
 
+import contextlib
 import csv
+import io
 import json
 import re
 
@@ -21,11 +23,17 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_network, run_train):
-    """A finished run of two epochs."""
+def training(tmp_path_factory, tiny_network, run_train):
+    """A finished run of two epochs, and what it printed."""
     path = tmp_path_factory.mktemp("runs") / "finished"
-    assert run_train(path) == 0
-    return RunDirectory(path)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert run_train(path) == 0
+    return RunDirectory(path), printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finished(training):
+    return training[0]
 
 
 # What a finished run holds
@@ -258,12 +266,11 @@ def test_a_dry_run_writes_nothing(tmp_path, run_train, capsys):
     assert re.search(r"an epoch of 2 steps .* 2 epochs .*: until \d{4}-\d\d-\d\d \d\d:\d\d", out)
 
 
-def test_how_a_training_gets_on(tmp_path, run_train, capsys):
+def test_how_a_training_gets_on(training):
     """The best epoch is the log's; nothing is left after the last."""
-    assert run_train(tmp_path / "run", "epochs=3") == 0
-    out, run = capsys.readouterr().out, RunDirectory(tmp_path / "run")
+    run, out = training
     lines = re.findall(r"(\d+) images/s; (\d+) s left; best validation accuracy ([\d.]+), epoch (\d)", out)
-    assert len(lines) == 3
+    assert len(lines) == 2
     accuracies = [row["val_accuracy"] for row in run.log]
     for epoch, (_, _, best, where) in enumerate(lines, 1):
         assert float(best) == pytest.approx(max(accuracies[:epoch]), abs=5e-5)  # four digits

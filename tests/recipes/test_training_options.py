@@ -15,8 +15,8 @@ def weights_of(model):
     return [weight.numpy() for weight in model.trainable_variables]
 
 
-def test_moving_average_of_the_weights(tmp_path, run_train, monkeypatch):
-    """What is saved is the average over all steps; what a checkpoint holds are the weights themselves."""
+def weights_by_step(monkeypatch):
+    """A list that a training adds its weights to after every step."""
     steps = []
     original = monitoring.StopOnDivergence.on_train_batch_end
 
@@ -25,6 +25,24 @@ def test_moving_average_of_the_weights(tmp_path, run_train, monkeypatch):
         return original(self, batch, logs)
 
     monkeypatch.setattr(monitoring.StopOnDivergence, "on_train_batch_end", record)
+    return steps
+
+
+def start_of(run):
+    """The weights that a training began with."""
+    import keras
+
+    keras.utils.set_random_seed(run.recipe.seed)
+    return weights_of(TASKS["classification"].compiled_model(run.recipe, 10))
+
+
+def distance(weights, others):
+    return np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(weights, others, strict=True)))
+
+
+def test_moving_average_of_the_weights(tmp_path, run_train, monkeypatch):
+    """What is saved is the average over all steps; what a checkpoint holds are the weights themselves."""
+    steps = weights_by_step(monkeypatch)
     assert run_train(tmp_path / "run", "optimizer.ema_momentum=0.7") == 0
     run = RunDirectory(tmp_path / "run")
     average = steps[0]
@@ -62,31 +80,22 @@ def test_the_average_survives_the_end_of_a_process(tmp_path, run_train, monkeypa
         np.testing.assert_array_equal(ours, theirs)
 
 
-def moved(run):
-    """How far a training of one step has moved all weights together."""
-    import keras
-
-    keras.utils.set_random_seed(run.recipe.seed)
-    start = weights_of(TASKS["classification"].compiled_model(run.recipe, 10))
-    end = weights_of(run.load_model())
-    return np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(end, start, strict=True)))
-
-
 def test_clipping(tmp_path, run_train):
     """One step of SGD moves the weights by the learning rate times the norm of the gradients."""
     settings = ("epochs=1", "steps_per_epoch=1", "optimizer.weight_decay=0", "optimizer.clip_norm=0.01")
     assert run_train(tmp_path / "run", *settings) == 0
+    run = RunDirectory(tmp_path / "run")
+    moved = distance(weights_of(run.load_model()), start_of(run))
     # Differences of float32 weights near 1 are off by 1e-7, and there are thousands.
-    assert moved(RunDirectory(tmp_path / "run")) == pytest.approx(0.05 * 0.01, rel=0.02)
+    assert moved == pytest.approx(0.05 * 0.01, rel=0.02)
 
 
-def test_accumulation(tmp_path, run_train):
+def test_accumulation(tmp_path, run_train, monkeypatch):
     """The weights move at every second step only, by the mean of two gradients."""
-    settings = ("epochs=1", "optimizer.accumulation_steps=2")
-    assert run_train(tmp_path / "one", *settings, "steps_per_epoch=1") == 0
-    assert moved(RunDirectory(tmp_path / "one")) == 0
-    assert run_train(tmp_path / "two", *settings, "steps_per_epoch=2") == 0
-    assert moved(RunDirectory(tmp_path / "two")) > 0
+    steps = weights_by_step(monkeypatch)
+    assert run_train(tmp_path / "run", "epochs=1", "optimizer.accumulation_steps=2") == 0
+    start = start_of(RunDirectory(tmp_path / "run"))
+    assert [distance(weights, start) > 0 for weights in steps] == [False, True]
 
 
 def test_smoothed_labels(tmp_path, run_train):
@@ -140,6 +149,10 @@ def test_the_head_has_its_own_learning_rate(tmp_path, run_train):
     assert moved == {"predictions"}
 
 
+# What is around the steps
+
+
+@pytest.mark.usefixtures("eager_steps")
 @pytest.mark.parametrize("interrupted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_early_stopping(tmp_path, run_train, monkeypatch, capsys, interrupted):
     """Two epochs after the best one the training ends, with the best one's weights; also when it goes on."""
@@ -187,6 +200,7 @@ def test_balanced_classes_weigh_the_same():
     assert list(weights.values()) == pytest.approx(expected.tolist())
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_class_weights_change_the_training(tmp_path, run_train):
     """The digits' classes differ by a few pictures: so do the losses, by little."""
     losses = []

@@ -33,7 +33,7 @@ def test_bundle_has_a_picture_of_each_class_and_keras_answers(run, digits, file,
     assert (out / content["model"]).read_bytes() == file.read_bytes()
     assert [picture["class"] for picture in content["pictures"]] == list("0123456789")
     answers = [picture["keras"] for picture in content["pictures"]]
-    expected = run.load_model().predict(firsts, verbose=0)
+    expected = np.array(run.load_model()(firsts))
     np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-6)  # they are rounded to six digits
     data = run.recipe.data
     for picture, image in zip(content["pictures"], firsts, strict=True):
@@ -45,7 +45,7 @@ def test_bundle_has_a_picture_of_each_class_and_keras_answers(run, digits, file,
 def test_page_opens_with_the_picture_that_the_file_is_surest_of(run, digits, file, tmp_path):
     x, labels = digits
     firsts = x[[list(labels).index(label) for label in range(10)]]
-    scores = run.load_model().predict(firsts, verbose=0)
+    scores = np.array(run.load_model()(firsts))
     right = [label for label in range(10) if scores[label].argmax() == label]
     assert 0 < len(right) < 10  # so that the file errs on some
 

@@ -59,9 +59,9 @@ def detector(pixels, width=0.35):
     heads = [model.get_layer(f"{head}{number}") for number in range(1, 7) for head in ("classes", "boxes")]
     for layer in heads:
         layer.kernel.assign(generator.normal(0, 1, layer.kernel.shape))
-    outputs = keras.Model(model.input, [layer.output for layer in heads]).predict(pixels / 128 - 1, verbose=0)
+    outputs = keras.Model(model.input, [layer.output for layer in heads])(pixels / 128 - 1)
     for layer, output in zip(heads, outputs, strict=True):  # logits and offsets that vary by about 1
-        layer.kernel.assign(layer.kernel / output.std())
+        layer.kernel.assign(layer.kernel / np.std(output))
     return model
 
 
@@ -82,7 +82,7 @@ def opened(content):
 
 
 def by_keras(model, pixels):
-    outputs = model.predict((pixels - 127) / 128, verbose=0)
+    outputs = model((pixels - 127) / 128)
     anchors = ssdlite_anchors(pixels.shape[1:])
     found = keras.tree.map_structure(lambda x: x.numpy(), detect(outputs, anchors))
     return by_picture(found)

@@ -38,7 +38,7 @@ def test_predicts_what_keras_predicts(run, files, digits):
     images = digits[0][:COUNT]
     outputs = predict(open_interpreter(files / "same.tflite"), images)
     # Sums of 64 products in another order.
-    np.testing.assert_allclose(outputs, run.load_model().predict(images, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(outputs, np.array(run.load_model()(images)), atol=1e-5)
 
 
 def printed_rows(capsys):
@@ -54,7 +54,7 @@ def test_accuracy_and_agreement(run, files, digits, capsys, name):
     assert last == f"{COUNT} test images of {run.recipe.name}"
 
     images, labels = (values[:COUNT] for values in digits)
-    expected = run.load_model().predict(images, verbose=0)
+    expected = np.array(run.load_model()(images))
     actual = predict(open_interpreter(path), images)
     keras_hits = sum(row.argmax() == label for row, label in zip(expected, labels, strict=True))
     hits = sum(row.argmax() == label for row, label in zip(actual, labels, strict=True))

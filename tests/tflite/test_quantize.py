@@ -39,7 +39,7 @@ def trained(two_blocks, randomize, ten_images):
 @pytest.mark.parametrize("kind", KINDS)
 def test_close_to_keras(trained, kind, quantization, ten_images):
     model = trained(kind)
-    expected = model.predict(ten_images, verbose=0)
+    expected = np.array(model(ten_images))
     interpreter = opened(convert(model, quantization, ten_images))
     error = np.abs(predict(interpreter, ten_images) - expected).max() / np.abs(expected).max()
     assert error < TOLERANCES[quantization]
@@ -111,7 +111,7 @@ def test_pixels(trained, quantization, rng):
     model = trained("sb")
     content = convert(model, quantization, images, normalization=(MEAN, STD))
     interpreter = opened(content)
-    expected = model.predict(images, verbose=0)
+    expected = np.array(model(images))
     tolerance = TOLERANCES.get(quantization, 1e-4) * np.abs(expected).max()
     np.testing.assert_allclose(predict(interpreter, pixels), expected, rtol=0, atol=tolerance)
     np.testing.assert_array_equal(to_pixels(images, MEAN, STD), pixels)
