@@ -142,7 +142,7 @@ def _model(run, strategy, recipe, dataset):
     """
     task, classes = task_of(recipe), len(dataset.classes)
     checkpoint, epochs_done = run.latest_checkpoint()
-    snapshot = _snapshot(run.snapshot_file, epochs_done)
+    snapshot = latest_snapshot(run.snapshot_file, epochs_done)
     begin = snapshot.position if snapshot else Position(epochs_done)
     run.rows_until(begin.epoch)  # raises an error if some are missing
     if checkpoint or snapshot:
@@ -161,7 +161,7 @@ def _model(run, strategy, recipe, dataset):
     return model, begin, snapshot
 
 
-def _snapshot(path, epochs_done):
+def latest_snapshot(path, epochs_done):
     """What was written within an epoch, if it has come further than so many epochs; else None."""
     if not path.is_file():
         return None

@@ -17,16 +17,18 @@ from recipes.training import loop
 from recipes.training.monitoring import StopOnDivergence, Validation
 from recipes.training.within_epoch import Position, Snapshot, Snapshots
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
+# What a training goes on with does not depend on graphs; test_kills.py has them.
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network", "eager_steps")]
 
+STEPS = 4
 SETTINGS = (
-    *("epochs=2", "steps_per_epoch=6", "model.dropout=0.2", "model.attention.dropout=0.2"),
+    *("epochs=2", f"steps_per_epoch={STEPS}", "model.dropout=0.2", "model.attention.dropout=0.2"),
     *("optimizer.ema_momentum=0.9", "optimizer.warmup_epochs=1"),
 )
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, tiny_network, run_train):
+def undisturbed(tmp_path_factory, tiny_network, eager_steps, run_train):
     path = tmp_path_factory.mktemp("runs") / "undisturbed"
     assert run_train(path, *SETTINGS) == 0
     return RunDirectory(path)
@@ -36,7 +38,7 @@ def at_step(number, action):
     """A method for `StopOnDivergence`, which comes before the checkpoint, that does something at a step."""
 
     def on_train_batch_end(self, batch, logs=None):
-        if (self._epoch - 1) * 6 + self._first + batch + 1 == number:
+        if (self._epoch - 1) * STEPS + self._first + batch + 1 == number:
             action()
 
     return on_train_batch_end
@@ -50,7 +52,7 @@ def terminate():
     signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("step", [3, 11, *(pytest.param(step, marks=pytest.mark.slow) for step in (6, 7))])
+@pytest.mark.parametrize("step", [7, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 4, 5))])
 def test_going_on_from_a_step(step, undisturbed, tmp_path, run_train, monkeypatch, capsys):
     """Of either epoch, with a checkpoint after every step: bit for bit the undisturbed run."""
     run = RunDirectory(tmp_path / "run")
@@ -58,10 +60,11 @@ def test_going_on_from_a_step(step, undisturbed, tmp_path, run_train, monkeypatc
         patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(step, interrupt))
         assert run_train(run.path, *SETTINGS, options=("--checkpoint-minutes", "0")) == 130
     assert run_train(run.path, *SETTINGS) == 0
-    epoch, done = divmod(step - 1, 6)  # the one in which it was interrupted is lost
+    epoch, done = divmod(step - 1, STEPS)  # the one in which it was interrupted is lost
     if done:
         assert (
-            f"going on with {run.path} after epoch {epoch} of 2, step {done} of 6" in capsys.readouterr().out
+            f"going on with {run.path} after epoch {epoch} of 2, step {done} of {STEPS}"
+            in capsys.readouterr().out
         )
     assert_same_training(run, undisturbed)
     assert not run.snapshot_file.exists()
@@ -71,13 +74,13 @@ def test_sigterm_within_an_epoch(undisturbed, tmp_path, run_train, monkeypatch, 
     """No step is lost, not even the one that was going on."""
     run = RunDirectory(tmp_path / "a run")
     with monkeypatch.context() as patch:
-        patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(10, terminate))
+        patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(7, terminate))
         assert run_train(run.path, *SETTINGS) == 75
     assert f"terminated. To go on: python -m recipes.train digits-mobilenetv2-sb --run-dir '{run.path}'" in (
         capsys.readouterr().err
     )
     assert run_train(run.path, *SETTINGS) == 0
-    assert "after epoch 1 of 2, step 4 of 6" in capsys.readouterr().out
+    assert "after epoch 1 of 2, step 3 of 4" in capsys.readouterr().out
     assert_same_training(run, undisturbed)
 
 
@@ -97,7 +100,7 @@ def test_sigterm_while_it_is_evaluated(undisturbed, tmp_path, run_train, monkeyp
         assert run_train(run.path, *SETTINGS) == 75
     assert not evaluated
     assert run_train(run.path, *SETTINGS) == 0
-    assert "after epoch 1 of 2, step 5 of 6" in capsys.readouterr().out
+    assert "after epoch 1 of 2, step 3 of 4" in capsys.readouterr().out
     assert_same_training(run, undisturbed)
 
 
@@ -137,8 +140,8 @@ end = StopOnDivergence.on_train_batch_end
 
 def killed(self, batch, logs=None):
     end(self, batch, logs)
-    if self._epoch == 2 and self._step == 5:
-        time.sleep(2)  # until the checkpoint of step 4 is written
+    if self._epoch == 2 and self._step == 3:
+        time.sleep(2)  # until the checkpoint of step 2 is written
         os.kill(os.getpid(), signal.SIGKILL)
 
 StopOnDivergence.on_train_batch_end = killed
@@ -154,7 +157,7 @@ def test_on_jax(tmp_path):
     process = tiny.start(f"import time\n{CUT_OFF}", tmp_path / "run", *SETTINGS, before=before, options=OFTEN)
     assert process.returncode == -signal.SIGKILL, process.stderr
     process = tiny.start("", tmp_path / "run", *SETTINGS, before=before)
-    assert "after epoch 1 of 2, step 4 of 6" in process.stdout, process.stderr
+    assert "after epoch 1 of 2, step 2 of 4" in process.stdout, process.stderr
     assert_same_training(RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "whole"))
 
 
@@ -168,7 +171,7 @@ def test_on_two_devices(tmp_path):
     process = tiny.start(code, tmp_path / "run", *SETTINGS, options=(*options, *OFTEN))
     assert process.returncode == -signal.SIGKILL, process.stderr
     process = tiny.start(TWO_DEVICES, tmp_path / "run", *SETTINGS, options=options)
-    assert "after epoch 1 of 2, step 4 of 6" in process.stdout, process.stderr
+    assert "after epoch 1 of 2, step 2 of 4" in process.stdout, process.stderr
     assert_nearly_same(RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "whole"), 1e-4)
 
 
@@ -193,32 +196,16 @@ def test_two_workers(tmp_path):
     assert_nearly_same(RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "whole"), 1e-4)
 
 
-def test_a_damaged_one_is_passed_over(undisturbed, tmp_path, run_train, monkeypatch, capsys):
-    run = RunDirectory(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(9, terminate))
-        assert run_train(run.path, *SETTINGS) == 75
-    run.snapshot_file.write_bytes(run.snapshot_file.read_bytes()[:-100])
-    assert run_train(run.path, *SETTINGS) == 0
-    captured = capsys.readouterr()
-    assert f"warning: {run.snapshot_file} is damaged; going on from the epoch before" in captured.err
-    assert "after epoch 1 of 2\n" in captured.out
-    assert_same_training(run, undisturbed)
-
-
-def test_one_of_an_epoch_that_is_over_is_not_used(undisturbed, tmp_path, run_train, monkeypatch, capsys):
-    """As a kill between the epoch's checkpoint and the next epoch leaves it."""
-    run = RunDirectory(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(3, terminate))
-        assert run_train(run.path, *SETTINGS) == 75
-        old = run.snapshot_file.read_bytes()
-        patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(7, interrupt))
-        assert run_train(run.path, *SETTINGS) == 130
-    run.snapshot_file.write_bytes(old)
-    assert run_train(run.path, *SETTINGS) == 0
-    assert "after epoch 1 of 2\n" in capsys.readouterr().out
-    assert_same_training(run, undisturbed)
+def test_which_one_is_used(tmp_path, capsys):
+    """That of an epoch that is over is what a kill between its checkpoint and the next epoch leaves."""
+    path = tmp_path / "within-epoch.npz"
+    assert loop.latest_snapshot(path, 0) is None
+    Snapshot(Position(2, 3), 1.0, [np.arange(100)]).write(path)
+    positions = [getattr(loop.latest_snapshot(path, epochs), "position", None) for epochs in (0, 2, 3)]
+    assert positions == [Position(2, 3), Position(2, 3), None]
+    path.write_bytes(path.read_bytes()[:-100])
+    assert loop.latest_snapshot(path, 2) is None
+    assert capsys.readouterr().err == f"warning: {path} is damaged; going on from the epoch before\n"
 
 
 def compiled(units):
