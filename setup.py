@@ -27,16 +27,31 @@ TFLITE = [*RECIPES, "ai-edge-litert>=2.3", "ai-edge-quantizer>=0.10"]
 # is older than what others require, and the newer one does.
 COMPRESSION = [*TFLITE, "tf_keras>=2.21,<2.22", "dm-tree", "scipy", "six"]
 
+
+def long_description():
+    """The README for PyPI, which has no files beside it: links lead to the repository, pictures too.
+
+    Without an address (`repository-code` in CITATION.cff) links become their words, and pictures go.
+    """
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    address = re.search(r"^repository-code: (\S+)$", (HERE / "CITATION.cff").read_text(), re.MULTILINE)
+    if address is None:
+        text = re.sub(r"<picture>.*?</picture>\n+", "", text, flags=re.DOTALL)
+        return re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
+    text = re.sub(r'(src|srcset)="(?!https?:)', rf'\1="{address[1]}/raw/main/', text)
+    return re.sub(r"\]\((?!https?:)", f"]({address[1]}/blob/main/", text).replace("/blob/main/#", "#")
+
+
 setup(
     name="sb_keras",
     version=VERSION,
     description="Shift-and-Balance attention for mobile networks in Keras 3",
-    long_description=(HERE / "README.md").read_text(),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["sb_keras", "sb_keras.*"]),
-    package_data={"sb_keras": ["*.pyi"]},  # which the package reads: it says what is imported when
+    package_data={"sb_keras": ["*.pyi", "py.typed"]},  # the package reads its .pyi: what is imported when
     install_requires=["keras>=3.15,<4", "lazy_loader>=0.4", "numpy", "wrapt>=1.15"],
     extras_require={
         "tensorflow": ["tensorflow>=2.21,<2.22"],
@@ -48,5 +63,6 @@ setup(
         "jax": ["jax>=0.10"],
         "torch": ["torch>=2.13"],
         "check": ["ruff", "pyright[nodejs]", "pre-commit", "pre-commit-hooks"],
+        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],
     },
 )
