@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: quickstart test test-fast test-slow check web no-npm clean
+.PHONY: quickstart test test-fast test-slow check docs web no-npm clean
 
 quickstart: $(VENV)/.installed-tflite  ## Trains, folds, converts and runs a small network; five minutes.
 	$(BIN)/python -m tflite.quickstart --run-dir runs/quickstart
@@ -26,6 +26,9 @@ test-slow: $(VENV)/.installed-test  ## Runs the tests that take minutes.
 
 check: $(VENV)/.installed-test $(VENV)/.installed-check $(if $(NPM),$(NODE_MODULES)/eslint,no-npm)  ## Runs linters, formatter and type checker.
 	$(if $(NPM),,SKIP=eslint )$(BIN)/pre-commit run --all-files $(if $(CI),--show-diff-on-failure)
+
+docs: $(VENV)/.installed-docs  ## Builds the site of these pages in site/, without a network.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 web: $(NODE_MODULES)/.package-lock.json  ## Serves the page that classifies pictures in the browser.
 	$(PYTHON) -m http.server 8000 --bind 127.0.0.1 --directory tflite/web
@@ -59,5 +62,9 @@ $(VENV)/.installed-test: $(VENV)/.installed-tflite
 	@touch $@
 
 $(VENV)/.installed-check: $(VENV)/.installed-tflite
-	$(PIP_INSTALL) -e '.[check]'
+	$(PIP_INSTALL) -e '.[check,docs]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed-tflite
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
