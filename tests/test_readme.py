@@ -7,6 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGES = ("sb_keras", "recipes", "tflite", "docs")
 TREE = (ROOT / "docs" / "reference" / "tree.md").read_text(encoding="utf-8")
 
 
@@ -21,14 +22,14 @@ def python_files(package):
 
 
 def test_the_tree_lists_every_module():
-    for package in ("sb_keras", "recipes", "tflite"):
+    for package in PACKAGES:
         for path in python_files(package):
             assert path.name == "__init__.py" or path.name in TREE, path
 
 
 def test_every_module_of_the_tree_exists():
     listed = re.findall(r"(\w+\.py)", TREE)
-    existing = {path.name for package in ("sb_keras", "recipes", "tflite") for path in python_files(package)}
+    existing = {path.name for package in PACKAGES for path in python_files(package)}
     assert set(listed) <= existing
 
 
