@@ -7,6 +7,7 @@ import importlib
 import pathlib
 from unittest import mock
 
+from recipes.command import quiet
 from recipes.fields import documented_keys
 from recipes.recipe import Recipe
 
@@ -60,7 +61,7 @@ def parser_of(module):
     def stop(self, *args):
         raise _Found(self)
 
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", stop):
+    with quiet(), mock.patch.object(argparse.ArgumentParser, "parse_args", stop):
         try:
             importlib.import_module(module).main([])
         except _Found as found:
