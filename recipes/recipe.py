@@ -175,6 +175,7 @@ def _add_new_keys(values):
             "train_splits": [],
             "test_splits": [],
             "augmentation": "pad_crop",
+            "rand_augment": 0,
             "color_jitter": 0.0,
             "random_erasing": 0.0,
             "mixup": 0.0,

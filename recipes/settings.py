@@ -86,6 +86,8 @@ class Data:
             `"random_resized_crop"` a test picture is the middle of one resized to 8/7 of `image_size`.
         pad: Zero pixels added on every side before a random crop back to `image_size`.
         flip: Whether to mirror half of the training images.
+        rand_augment: Magnitude of RandAugment's two changes of every training image (Cubuk et al., 2020), from
+            0, for none, to 30; 9 is torchvision's.
         color_jitter: Largest change of a training image's brightness, contrast and saturation, as a share of
             them (torchvision's `ColorJitter`).
         random_erasing: Share of the training images of which a rectangle is made gray (Zhong et al., 2020).
@@ -106,6 +108,7 @@ class Data:
     augmentation: str = "pad_crop"
     pad: int = 2
     flip: bool = True
+    rand_augment: int = 0
     color_jitter: float = 0.0
     random_erasing: float = 0.0
     mixup: float = 0.0
@@ -130,10 +133,11 @@ class Data:
             expected = f"{', '.join(most)} or {last}" if most else last
             raise UserError(f"data.image_size of {self.name} must be {expected}. Received: {self.image_size}")
         check_in_range("data.pad", self.pad, least=0)
+        check_in_range("data.rand_augment", self.rand_augment, least=0, below=31)
         check_in_range("data.color_jitter", self.color_jitter, least=0, below=1)
         check_in_range("data.random_erasing", self.random_erasing, least=0, below=1)
         check_in_range("data.mixup", self.mixup, least=0)
-        for key in ("color_jitter", "random_erasing", "mixup"):
+        for key in ("rand_augment", "color_jitter", "random_erasing", "mixup"):
             if getattr(self, key) and entry.task != "classification":
                 raise UserError(f"data.{key} is for classifiers. Received: {getattr(self, key)}")
         check_in_range("data.validation_fraction", self.validation_fraction, least=0, below=1)

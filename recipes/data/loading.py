@@ -99,7 +99,7 @@ def check_backend(data):
     if backend == "tensorflow":
         return
     if not entry.needs_tensorflow:
-        for key in ("color_jitter", "random_erasing", "mixup"):
+        for key in ("rand_augment", "color_jitter", "random_erasing", "mixup"):
             if getattr(data, key):
                 raise UserError(
                     f"data.{key} of {data.name} needs Keras's TensorFlow backend. Received: {backend}"

@@ -14,6 +14,7 @@ from recipes.data.augmentation import (
     random_erasing,
     random_resized_crop,
 )
+from recipes.data.rand_augment import rand_augment
 from recipes.data.split import Split, middle
 
 
@@ -142,6 +143,10 @@ def finished(images, targets, seed, data, pixels):
     """Augmented training images recolored, erased and mixed as the recipe asks, normalized or as `pixels`."""
     fold_in = tf.random.experimental.stateless_fold_in  # pyright: ignore[reportAttributeAccessIssue]
     seed = tf.cast(tf.stack(seed), tf.int64)
+    if data.rand_augment:
+        images = rand_augment(
+            images, fold_in(seed, 4), data.rand_augment, [255 * value for value in data.mean]
+        )
     if data.color_jitter:
         images = color_jitter(images, fold_in(seed, 1), data.color_jitter)
     if data.random_erasing:

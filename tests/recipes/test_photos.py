@@ -61,6 +61,7 @@ def test_photos(folder, weights, tmp_path):
             weights,
             tmp_path / "run",
             "data.random_erasing=0.2",
+            "data.rand_augment=9",
             "data.mixup=0.2",
         )
         == 0
