@@ -86,8 +86,8 @@ class Data:
             `"random_resized_crop"` a test picture is the middle of one resized to 8/7 of `image_size`.
         pad: Zero pixels added on every side before a random crop back to `image_size`.
         flip: Whether to mirror half of the training images.
-        rand_augment: Magnitude of RandAugment's two changes of every training image (Cubuk et al., 2020), from
-            0, for none, to 30; 9 is torchvision's.
+        rand_augment: Magnitude of RandAugment's two changes of every training image (Cubuk et al., 2020),
+            0 for none, at most 30; 9 is torchvision's.
         color_jitter: Largest change of a training image's brightness, contrast and saturation, as a share of
             them (torchvision's `ColorJitter`).
         random_erasing: Share of the training images of which a rectangle is made gray (Zhong et al., 2020).
