@@ -87,7 +87,7 @@ def _print_overview(found):
         least, middle, most = ("×".join(map(str, found.sizes[row])) for row in (0, len(found.sizes) // 2, -1))
         print(f"the smallest picture has {least} pixels, the median {middle}, the largest {most}")
     for copies, what, why in (
-        (found.leaked, "in training and in validation or test", "which makes the test worthless"),
+        (found.leaked, "in more than one of training, validation and test", "which makes the test worthless"),
         (found.contradictory, "in training with different labels", "of which one is wrong"),
     ):
         if not copies:

@@ -55,8 +55,8 @@ def attach(model, attention: str | Attention = "sb", layers=None):
         A functional `keras.Model`, not compiled. Its weights are copies.
 
     Raises:
-        ValueError: If the attention would change the function, a layer is unknown or cannot have attention,
-            or no layer gets any.
+        ValueError: If attention of the kind cannot leave the function as it is, a layer is unknown or cannot
+            have attention, or no layer gets any. An `Attention` whose `lambda_init` is not 0 is taken.
 
     Example:
 

@@ -47,7 +47,7 @@ def load_coco(data):
     idle = sorted(set(categories[first].values()) - set(names.values()))
     if idle:
         print(
-            f"left out of {root}: {len(idle)} categories without an object ({', '.join(idle[:3])}); the "
+            f"left out of {root}: {len(idle)} categories without an object ({', '.join(idle)}); the "
             "others are numbered from 0, in the order of their ids"
         )
     numbers = {category: label for label, category in enumerate(names)}
@@ -77,7 +77,7 @@ def _read(path):
     ):
         for number, entry in enumerate(content[key]):
             if not isinstance(entry, dict) or any(entry.get(field) is None for field in needed):
-                raise UserError(f"{path}: {key}, number {number}, must have {', '.join(needed)}")
+                raise UserError(f"{path}: {key}, number {number + 1}, must have {', '.join(needed)}")
     return content
 
 
@@ -128,11 +128,12 @@ def _annotated(path, content, numbers, picture_of, skip_bad):
             bad.append(str(error))
     complain(bad, skip_bad)
     for number, entry in enumerate(content["annotations"]):
-        picture, where = found.get(entry["image_id"]), f"{path}: annotations, number {number}"
+        place = f"annotation of id {entry['id']}" if "id" in entry else f"annotation number {number + 1}"
+        picture, where = found.get(entry["image_id"]), f"{path}: {place}"
         if picture is None:
-            raise UserError(f"{where}, must be of an image that is there. Received: id {entry['image_id']}")
+            raise UserError(f"{where} must be of an image that is there. Received: id {entry['image_id']}")
         if entry["category_id"] not in numbers:
-            raise UserError(f"{where}, must be of a category. Received: id {entry['category_id']}")
+            raise UserError(f"{where} must be of a category. Received: id {entry['category_id']}")
         try:
             left, top, width, height = map(float, entry["bbox"])
         except (TypeError, ValueError) as error:
@@ -140,9 +141,7 @@ def _annotated(path, content, numbers, picture_of, skip_bad):
         picture.boxes_yxyx.append((top, left, top + height, left + width))
         picture.labels.append(numbers[entry["category_id"]])
         picture.ignored.append(bool(entry.get("iscrowd", 0)))
-        picture.sources.append(
-            f"annotations, number {number} (bbox {entry['bbox']} of {os.path.basename(picture.path)})"
-        )
+        picture.sources.append(f"{place} (bbox {entry['bbox']} of {os.path.basename(picture.path)})")
     return [picture for picture in found.values() if picture.path]
 
 

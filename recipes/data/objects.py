@@ -223,7 +223,7 @@ def objects_of(
     if bad and not skip_bad:
         raise UserError(f"{listed(bad)}. --set data.skip_bad=true leaves such objects out")
     if bad:
-        print(f"{len(bad)} objects that are none were left out: {listed(bad)}")
+        print(f"objects with wrong boxes or labels were left out, {len(bad)}: {listed(bad)}")
     if cut_off:
         which = f", by more than rounding {len(far)}: {listed(far)}" if far else ""
         print(f"boxes that stick out of their pictures were cut off there: {cut_off}{which}")

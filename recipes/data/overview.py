@@ -43,8 +43,8 @@ class Overview:
 
     @property
     def leaked(self):
-        """Those of the copies that are trained with, and in validation or test as well."""
-        return [same for same in self.copies if {"training"} < {picture.part for picture in same}]
+        """Those of the copies that are in several of training, validation and test."""
+        return [same for same in self.copies if len({picture.part for picture in same}) > 1]
 
     @property
     def contradictory(self):

@@ -93,7 +93,7 @@ def test_boxes_outside_are_cut_off_and_counted(tmp_path, capsys):
     np.testing.assert_allclose(split.boxes_yxyx[0], [[0, 0.1, 0.5, 1]], atol=1e-6)
     assert (
         "stick out of their pictures were cut off there: 1, by more than rounding 1: "
-        "annotations/instances_train.json, annotations, number 0 (bbox [6, -10, 84, 30] of a.png)\n"
+        "annotations/instances_train.json, annotation of id 1 (bbox [6, -10, 84, 30] of a.png)\n"
     ) in capsys.readouterr().out
 
 

@@ -88,15 +88,16 @@ def test_copies(folder, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     first, *_ = (row for row, line in enumerate(lines) if line.startswith("warning"))
     assert lines[first].endswith(
-        "is in training and in validation or test, which makes the test worthless: 2"
+        "is in more than one of training, validation and test, which makes the test worthless: 3"
     )
-    assert sorted(lines[first + 1 : first + 3]) == [
+    assert sorted(lines[first + 1 : first + 4]) == [
         f"  training {train}/cat/0.png (cat) = test {folder}/test/cat/other name.png (cat)",
         f"  training {train}/dog/1.png (dog) = validation {folder}/val/dog/1.png (dog)",
+        f"  validation {folder}/val/cat/0.png (cat) = test {folder}/test/cat/as in val.png (cat)",
     ]
-    assert lines[first + 3].endswith("is in training with different labels, of which one is wrong: 1")
-    assert lines[first + 4] == f"  training {train}/cat/2.png (cat) = training {train}/dog/cat.png (dog)"
-    assert lines[first + 5].startswith(str(tmp_path / "sheet.png"))
+    assert lines[first + 4].endswith("is in training with different labels, of which one is wrong: 1")
+    assert lines[first + 5] == f"  training {train}/cat/2.png (cat) = training {train}/dog/cat.png (dog)"
+    assert lines[first + 6].startswith(str(tmp_path / "sheet.png"))
 
 
 def test_test_pictures_that_serve_for_validation_are_no_copies(folder, tmp_path, capsys):
@@ -104,7 +105,7 @@ def test_test_pictures_that_serve_for_validation_are_no_copies(folder, tmp_path,
     assert run_show(folder, tmp_path) == 0
     output = capsys.readouterr().out
     assert "9 training, 4 validation and test pictures" in output
-    assert "no file is in training and in validation or test\n" in output
+    assert "no file is in more than one of training, validation and test\n" in output
     assert "warning" not in output
 
 

@@ -97,12 +97,12 @@ WRONG = {
     "coco: unknown image": (
         "coco",
         edit_json(lambda c: c["annotations"][0].update(image_id=99)),
-        "annotations, number 0, must be of an image that is there. Received: id 99",
+        "annotation of id 1 must be of an image that is there. Received: id 99",
     ),
     "coco: unknown category": (
         "coco",
         edit_json(lambda c: c["annotations"][0].update(category_id=99)),
-        "annotations, number 0, must be of a category. Received: id 99",
+        "annotation of id 1 must be of a category. Received: id 99",
     ),
     "coco: a picture twice": (
         "coco",
@@ -122,12 +122,12 @@ WRONG = {
     "coco: negative width": (
         "coco",
         edit_json(lambda c: c["annotations"][0].update(bbox=[6, 4, -3, 16])),
-        r"annotations, number 0 \(bbox \[6, 4, -3, 16\] of a.png\): .*must have an area",
+        r"annotation of id 1 \(bbox \[6, 4, -3, 16\] of a.png\): .*must have an area",
     ),
     "coco: NaN": (
         "coco",
         edit_json(lambda c: c["annotations"][0].update(bbox=[float("nan"), 4, 3, 16])),
-        r"annotations, number 0 \(bbox \[nan, 4, 3, 16\] of a.png\): .*must be finite",
+        r"annotation of id 1 \(bbox \[nan, 4, 3, 16\] of a.png\): .*must be finite",
     ),
     "coco: a box of three": (
         "coco",
