@@ -28,7 +28,9 @@ def onnx(path):
 
 
 def openvino(path):
-    compiled = pytest.importorskip("openvino").compile_model(path, "CPU")
+    # On processors with AVX512_BF16 it would compute in bfloat16.
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = pytest.importorskip("openvino").compile_model(path, "CPU", settings)
     return lambda x: compiled(x)[0]  # behind it come values that nothing reads
 
 

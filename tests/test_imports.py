@@ -106,7 +106,9 @@ def saved(tmp_path_factory):
     return folder, keras.ops.convert_to_numpy(model(pictures))
 
 
-@pytest.mark.parametrize("imports", ["import keras, sb_keras", "import sb_keras, keras"])
+@pytest.mark.parametrize(
+    "imports", [pytest.param("import keras, sb_keras", marks=pytest.mark.slow), "import sb_keras, keras"]
+)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_file_loads_in_either_order(saved, imports, backend):
     if importlib.util.find_spec(backend) is None:

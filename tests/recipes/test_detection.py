@@ -116,7 +116,7 @@ def test_show(rectangles, tmp_path, capsys):
     assert exit_code(lambda: show.main(arguments)) == 0
     assert np.asarray(Image.open(out)).std() > 10
     assert exit_code(lambda: show.main(arguments)) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "sheet.png exists; --overwrite replaces it" in capsys.readouterr().err
 
 
 def test_show_of_a_classifier(tmp_path):

@@ -50,7 +50,7 @@ def test_csv_is_not_overwritten(run, tmp_path, capsys):
     path.write_text("mine")
     assert run_evaluate(run.path, "--csv", path) == 2
     captured = capsys.readouterr()
-    assert "exists already" in captured.err
+    assert "classes.csv exists; --overwrite replaces it" in captured.err
     assert captured.out == ""  # it is said before the work
     assert path.read_text() == "mine"
 

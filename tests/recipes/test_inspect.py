@@ -71,7 +71,7 @@ def test_squeeze_and_excite(randomize, ten_images):
 
 
 @pytest.mark.usefixtures("tiny_network")
-@pytest.mark.parametrize("kind", ["sb", "se", "se-block"])
+@pytest.mark.parametrize("kind", ["sb", "se-block", pytest.param("se", marks=pytest.mark.slow)])
 def test_program(kind, run_train, tmp_path, capsys):
     settings = ("epochs=1", f"model.attention.kind={kind}")
     assert run_train(tmp_path / "run", *settings) == 0

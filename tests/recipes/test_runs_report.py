@@ -31,7 +31,7 @@ def runs(tmp_path_factory, tiny_network, eager_steps, run_train):
     def interrupted(self, epoch, logs=None):
         if epoch == 1:
             raise KeyboardInterrupt
-        self._epoch = epoch + 1
+        self._epoch, self._first = epoch + 1, 0
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StopOnDivergence, "on_epoch_begin", interrupted)
@@ -123,7 +123,7 @@ def test_labels():
     [
         (("{}/nothing",), "is not a run directory: it has no recipe.json"),
         (("{}/../sb-0", "--plot", "{}/p.jpg"), "--plot takes a name that ends in .png"),
-        (("{}/../sb-0", "--csv", "{}/../sb-0/log.csv"), "exists already"),
+        (("{}/../sb-0", "--csv", "{}/../sb-0/log.csv"), "log.csv exists; --overwrite replaces it"),
         (("{}/../sb-0", "--csv", "{}/p.png", "--plot", "{}/./p.png"), "every file needs a name of its own"),
     ],
 )
