@@ -15,6 +15,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+from typing import Any
 
 from recipes.errors import Terminated, UserError, suggestion
 
@@ -231,7 +232,7 @@ def quiet():
             os.close(kept)
 
 
-def progress(items, total=None, unit="picture"):
+def progress(items, total=None, unit="picture") -> Any:
     """The same items; on a terminal, with a line on standard error of how many are done and how fast.
 
     Args:

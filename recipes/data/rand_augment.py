@@ -6,6 +6,7 @@ those of Pillow's `ImageOps` and `ImageEnhance`.
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 MOST = 30  # the largest magnitude
@@ -27,7 +28,7 @@ def rand_augment(images, seed, magnitude, fill, operations=2):
     """
     images, count = tf.round(tf.cast(images, tf.float32)), tf.shape(images)[0]
     seed = tf.cast(tf.stack(seed), tf.int64)
-    kinds, signs = tf.unstack(tf.random.stateless_uniform((2, operations, count), seed))
+    kinds, signs = tf.unstack(tf.random.stateless_uniform(tf.stack([2, operations, count]), seed))
     kinds = tf.cast(kinds * len(OPERATIONS), tf.int32)
     strengths = tf.where(signs < 0.5, -1.0, 1.0) * (magnitude / MOST)
 
@@ -103,7 +104,7 @@ def _contrast(image, strength, fill):
 
 
 def _sharpness(image, strength, fill):
-    kernel = tf.tile(tf.constant(_SMOOTH)[..., tf.newaxis, tf.newaxis] / 13, (1, 1, 3, 1))
+    kernel = np.tile(np.array(_SMOOTH, "float32")[..., np.newaxis, np.newaxis] / 13, (1, 1, 3, 1))
     inner = tf.nn.depthwise_conv2d(image[tf.newaxis], kernel, (1, 1, 1, 1), "VALID")[0]
     edge = tf.pad(tf.ones_like(inner), [[1, 1], [1, 1], [0, 0]]) == 0  # which Pillow leaves as it is
     smooth = tf.where(edge, image, tf.pad(tf.round(inner), [[1, 1], [1, 1], [0, 0]]))
