@@ -140,12 +140,17 @@ def exit_code(main):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        what, code = ("terminated", 75) if isinstance(error, Terminated) else ("interrupted", 130)
-        print(f"\n{what}. To go on: {error}" if str(error) else f"\n{what}", file=sys.stderr)
-        return code
+        return interrupted(error)
     except BrokenPipeError:  # whoever reads our output, `head` for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def interrupted(error):
+    """Says that Ctrl-C or SIGTERM came, and how to go on; the exit code that says so too."""
+    what, code = ("terminated", 75) if isinstance(error, Terminated) else ("interrupted", 130)
+    print(f"\n{what}. To go on: {error}" if str(error) else f"\n{what}", file=sys.stderr)
+    return code
 
 
 def show_programs(package):

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import sb_keras
-from recipes.data.catalog import CATALOG
+from recipes.data.catalog import CATALOG, CHANGES
 from recipes.errors import UserError, check_in_range, check_one_of
 
 BUILDERS = {
@@ -137,7 +137,7 @@ class Data:
         check_in_range("data.color_jitter", self.color_jitter, least=0, below=1)
         check_in_range("data.random_erasing", self.random_erasing, least=0, below=1)
         check_in_range("data.mixup", self.mixup, least=0)
-        for key in ("rand_augment", "color_jitter", "random_erasing", "mixup"):
+        for key in CHANGES:
             if getattr(self, key) and entry.task != "classification":
                 raise UserError(f"data.{key} is for classifiers. Received: {getattr(self, key)}")
         check_in_range("data.validation_fraction", self.validation_fraction, least=0, below=1)

@@ -11,7 +11,7 @@ import shlex
 import sys
 
 from recipes import pretrained, registry
-from recipes.command import Parser, exit_code, start_keras
+from recipes.command import Parser, exit_code, interrupted, start_keras
 from recipes.data.catalog import check
 from recipes.errors import Terminated, UserError, check_in_range
 from recipes.fields import documented_keys
@@ -74,10 +74,11 @@ def main(argv=None):
         print(f"error: {error}; try a smaller optimizer.learning_rate", file=sys.stderr)
         return 1
     except WorkerLost as error:
-        _leave(f"error: {error}", 1)
+        print(f"error: {error}", file=sys.stderr)
+        _leave(1)
     except Terminated as error:
         if args.strategy == "multi-worker":
-            _leave(f"terminated. To go on: {error}", 75)
+            _leave(interrupted(error))
         raise
     if result:
         print(f"{_score(recipe, result)}, in {run.path}")
@@ -86,9 +87,9 @@ def main(argv=None):
     return 0
 
 
-def _leave(message, code):
+def _leave(code):
     """Ends the process at once: TensorFlow's own threads would wait for the other workers for minutes."""
-    print(message, file=sys.stderr, flush=True)
+    sys.stderr.flush()
     os._exit(code)
 
 

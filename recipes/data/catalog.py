@@ -17,6 +17,8 @@ OWN = {
     "coco": "pictures and a JSON file of instances, as CVAT, Label Studio and Roboflow write it",
     "yolo": "a data.yaml, pictures and a text file for each, as Ultralytics has them",
 }
+# Keys of what TensorFlow does with classifiers' training pictures besides.
+CHANGES = ("rand_augment", "color_jitter", "random_erasing", "mixup")
 DETECTOR_SIZES = (300, *range(160, 641, 32))  # those of `sb_keras.SSDLite`
 # Those of which boxes are public.
 VOC_SPLITS = {"2007": ("train", "validation", "test"), "2012": ("train", "validation")}

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import unicodedata
 
-from recipes.data.catalog import CATALOG, check
+from recipes.data.catalog import CATALOG, CHANGES, check
 from recipes.errors import UserError
 
 
@@ -73,11 +73,12 @@ def _tell_misspelt(dataset):
     counts = dataset.train.counts(len(dataset.classes))
     if counts is None:
         return
-    for name, count in zip(dataset.classes, counts, strict=True):
+    rows = list(zip(dataset.classes, counts, map(_letters, dataset.classes), strict=True))
+    for name, count, letters in rows:
         others = [
             other
-            for other, number in zip(dataset.classes, counts, strict=True)
-            if number >= 10 * count > 0 and _letters(other) != _letters(name)  # class1 and class2 are none
+            for other, number, others_letters in rows
+            if number >= 10 * count > 0 and others_letters != letters  # class1 and class2 are none
         ]
         for other in difflib.get_close_matches(name, others, n=1, cutoff=0.8):
             frequent = counts[dataset.classes.index(other)]
@@ -99,7 +100,7 @@ def check_backend(data):
     if backend == "tensorflow":
         return
     if not entry.needs_tensorflow:
-        for key in ("rand_augment", "color_jitter", "random_erasing", "mixup"):
+        for key in CHANGES:
             if getattr(data, key):
                 raise UserError(
                     f"data.{key} of {data.name} needs Keras's TensorFlow backend. Received: {backend}"

@@ -129,16 +129,15 @@ def decodable(names, content_of, skip_bad, paths=None):
             return f"{names[row]} ({_reason(content)})"
         return None
 
-    keys, decoder = None, f"TensorFlow {tf.__version__}, Pillow {PIL.__version__}"
-    rows = np.arange(len(names))
-    if paths:
-        keys = remembered.keys_of(paths)
-        rows = rows[~np.isin(keys, remembered.known(paths, decoder))]
+    decoder = f"TensorFlow {tf.__version__}, Pillow {PIL.__version__}"
+    keys = remembered.keys_of(paths) if paths else np.zeros(len(names), "uint64")
+    known = remembered.known(paths, decoder) if paths else keys[:0]
+    rows = np.flatnonzero(~np.isin(keys, known))
     with concurrent.futures.ThreadPoolExecutor() as pool:
         complaints = dict(zip(rows.tolist(), progress(pool.map(complaint, rows), len(rows)), strict=True))
     good = np.array([complaints.get(row) is None for row in range(len(names))], bool)
-    if keys is not None and len(rows):
-        remembered.remember(paths, decoder, keys[good])
+    if paths and len(rows):
+        remembered.remember(paths, decoder, np.union1d(known, keys[good]))
     complain([text for text in complaints.values() if text], skip_bad)
     return good
 

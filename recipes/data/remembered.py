@@ -34,13 +34,12 @@ def known(paths, decoder):
 
 
 def remember(paths, decoder, keys):
-    """Keeps keys beside those that are known; where that cannot be written, nothing is kept."""
+    """Keeps keys in place of those that were known; where that cannot be written, nothing is kept."""
     file = _file(paths, decoder)
     with contextlib.suppress(OSError, CannotWrite):
         file.parent.mkdir(parents=True, exist_ok=True)
-        kept = np.union1d(known(paths, decoder), keys[keys != 0])
         with replacing(file) as temporary, temporary.open("wb") as opened:
-            np.save(opened, kept)
+            np.save(opened, keys[keys != 0])
 
 
 def _key(path):

@@ -241,8 +241,7 @@ def _callbacks(run, recipe, begin, steps, evaluate, snapshots, chief):
     callbacks += [StopOnDivergence(begin), snapshots]
     if chief:
         callbacks += event_files.callbacks(run.tensorboard)
-        seconds = snapshots.begin.seconds if snapshots.begin else 0.0
-        recorder = Recorder(run, run.rows_until(begin.epoch), task_of(recipe), seconds)
+        recorder = Recorder(run, run.rows_until(begin.epoch), task_of(recipe), begin)
         callbacks += [recorder, Pace(recipe, recorder)]
         if recipe.early_stopping_epochs:
             callbacks.append(

@@ -110,10 +110,10 @@ class Recorder(keras.callbacks.Callback):
         run: A `RunDirectory`.
         rows: The rows of the log for the epochs that are done.
         task: The `recipes.tasks.Task`.
-        seconds: How long the epoch that the training goes on with has taken before.
+        begin: The `recipes.training.within_epoch.Position` that the training goes on from.
     """
 
-    def __init__(self, run, rows, task, seconds=0.0):
+    def __init__(self, run, rows, task, begin):
         super().__init__()
         self.run = run
         self.rows = list(rows)
@@ -121,10 +121,10 @@ class Recorder(keras.callbacks.Callback):
         self.columns = [key for key in (*task.log, "learning_rate") if not rows or key in rows[0]]
         self.metric = f"val_{task.metric}"
         self.best = max((row[self.metric] for row in rows), default=-math.inf)
-        self._before = seconds
+        self.begin = begin
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._started, self._before = time.perf_counter() - self._before, 0.0
+        self._started = time.perf_counter() - self.begin.seconds_before(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = round(time.perf_counter() - self._started, 3)

@@ -21,14 +21,19 @@ from recipes.files import replacing
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Position:
-    """How far a training has come: whole epochs, and steps of the next one."""
+    """How far a training has come: whole epochs, steps of the next one, and the seconds that these took."""
 
     epoch: int = 0
     step: int = 0
+    seconds: float = dataclasses.field(default=0.0, compare=False)
 
     def steps_before(self, epoch):
         """How many steps of an epoch are done when `fit` begins with it: it counts its own from 0."""
         return self.step if epoch == self.epoch else 0
+
+    def seconds_before(self, epoch):
+        """How long they have taken."""
+        return self.seconds if epoch == self.epoch else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,19 +42,16 @@ class Snapshot:
 
     Attributes:
         position: Where.
-        seconds: How long the epoch has taken so far.
         arrays: The values of all of the model's, the optimizer's and the metrics' variables.
     """
 
     position: Position
-    seconds: float
     arrays: list
 
     @classmethod
-    def of(cls, model, position, seconds):
+    def of(cls, model, position):
         """A copy of a model's state."""
-        arrays = [np.array(keras.ops.convert_to_numpy(each)) for each in _variables(model)]
-        return cls(position, seconds, arrays)
+        return cls(position, [np.array(keras.ops.convert_to_numpy(each)) for each in _variables(model)])
 
     def restore(self, model):
         """Gives a model, which has to be of the same recipe, this state.
@@ -66,16 +68,17 @@ class Snapshot:
 
     def write(self, path):
         """Writes a file of NumPy's, .npz."""
-        where = {"position": dataclasses.astuple(self.position), "seconds": self.seconds}
+        epoch, step, seconds = dataclasses.astuple(self.position)
         with replacing(path) as temporary:
-            np.savez(temporary, *self.arrays, **where)
+            np.savez(temporary, *self.arrays, position=(epoch, step), seconds=seconds)
 
     @classmethod
     def read(cls, path):
         """What `write` has written."""
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[f"arr_{number}"] for number in range(len(file.files) - 2)]
-            return cls(Position(*file["position"].tolist()), float(file["seconds"]), arrays)
+            epoch, step = file["position"].tolist()
+            return cls(Position(epoch, step, float(file["seconds"])), arrays)
 
 
 def _variables(model):
@@ -110,11 +113,12 @@ class Snapshots(keras.callbacks.Callback):
         self._terminated = self._in_steps = False
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch, self._first, self._held = epoch, 0, None
-        self._started = self._written = time.monotonic()
-        if self.begin and epoch == self.begin.position.epoch:
+        position = self.begin.position if self.begin else Position()
+        self._epoch, self._first, self._held = epoch, position.steps_before(epoch), None
+        self._written = time.monotonic()
+        self._started = self._written - position.seconds_before(epoch)
+        if self._first:
             self.begin.restore(self.model)
-            self._first, self._started = self.begin.position.step, self._started - self.begin.seconds
         else:
             self._forget()
 
@@ -127,8 +131,7 @@ class Snapshots(keras.callbacks.Callback):
         elif self.writes:
             is_due = self._terminated or now - self._written >= self.seconds
             if is_due or step == self.steps - self.at_once:
-                position = Position(self._epoch, step)
-                self._held = Snapshot.of(self.model, position, now - self._started)
+                self._held = Snapshot.of(self.model, Position(self._epoch, step, now - self._started))
             if is_due:
                 self._write()
         if self._terminated:

@@ -18,6 +18,7 @@ from recipes.run_directory import RunDirectory
 from recipes.tasks import TASKS
 from recipes.training import loop
 from recipes.training.monitoring import Recorder
+from recipes.training.within_epoch import Position
 
 # Steps in a graph are in test_own_boxes_recipes.py: tracing takes longer than these few.
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("networks_of_few_blocks", "eager_steps")]
@@ -60,9 +61,9 @@ def test_log_and_result(finished):
 
 def test_a_log_from_before_there_was_a_column_goes_on_without_it(finished):
     rows = [{key: value for key, value in row.items() if "coco" not in key} for row in finished.log]
-    recorder = Recorder(finished, rows, TASKS["detection"])
+    recorder = Recorder(finished, rows, TASKS["detection"], Position())
     assert [*rows[0]] == ["epoch", *recorder.columns, "seconds"]
-    assert "val_coco_average_precision" in Recorder(finished, [], TASKS["detection"]).columns
+    assert "val_coco_average_precision" in Recorder(finished, [], TASKS["detection"], Position()).columns
 
 
 def test_evaluate(finished, capsys, tmp_path):

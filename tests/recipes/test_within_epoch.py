@@ -200,7 +200,7 @@ def test_which_one_is_used(tmp_path, capsys):
     """That of an epoch that is over is what a kill between its checkpoint and the next epoch leaves."""
     path = tmp_path / "within-epoch.npz"
     assert loop.latest_snapshot(path, 0) is None
-    Snapshot(Position(2, 3), 1.0, [np.arange(100)]).write(path)
+    Snapshot(Position(2, 3, 1.0), [np.arange(100)]).write(path)
     positions = [getattr(loop.latest_snapshot(path, epochs), "position", None) for epochs in (0, 2, 3)]
     assert positions == [Position(2, 3), Position(2, 3), None]
     path.write_bytes(path.read_bytes()[:-100])
@@ -221,10 +221,10 @@ def test_a_snapshot_holds_all_state(tmp_path):
     x, y = rng.normal(size=(2, 8, 4)).astype("float32")
     model = compiled(4)
     model.train_on_batch(x, y)
-    Snapshot.of(model, Position(2, 5), 1.5).write(tmp_path / "file.npz")
+    Snapshot.of(model, Position(2, 5, 1.5)).write(tmp_path / "file.npz")
     expected = [model.train_on_batch(x, y) for _ in range(3)][-1]
     snapshot = Snapshot.read(tmp_path / "file.npz")
-    assert (snapshot.position, snapshot.seconds) == (Position(2, 5), 1.5)
+    assert (snapshot.position, snapshot.position.seconds) == (Position(2, 5), 1.5)
     other = compiled(4)
     other.train_on_batch(y, x)
     snapshot.restore(other)

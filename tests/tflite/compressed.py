@@ -1,4 +1,4 @@
-"""A network to compress, and pictures for it."""
+"""A network to compress, and pictures for it; the fixtures are in conftest.py."""
 
 import keras
 

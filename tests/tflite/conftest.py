@@ -9,6 +9,7 @@ import threading
 import keras
 import numpy as np
 import pytest
+from compressed import attention_network, noise
 from page import WEB, Handler, idle
 from playwright.sync_api import sync_playwright
 from small_models import write_models
@@ -56,6 +57,24 @@ def load_digits(recipe, split):
     split = getattr(data_sets.load(recipe.data), split)
     batches = split.evaluation_batches(recipe.data, 500)
     return np.concatenate([x.numpy() for x, _ in batches]), split.labels
+
+
+@pytest.fixture
+def colors(rng):
+    """Pictures that a network is compressed with; see `compressed`."""
+    return noise(rng)
+
+
+@pytest.fixture
+def compressible(randomize, colors):
+    """A function that makes a network with random weights and statistics; see `compressed`."""
+
+    def compressible(kind="sb"):
+        model = attention_network(kind)
+        randomize(model, colors)
+        return model
+
+    return compressible
 
 
 @pytest.fixture(scope="session")

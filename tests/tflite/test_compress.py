@@ -1,6 +1,7 @@
 """The command, on a run whose network is so small that fine-tuning takes a second."""
 
 import csv
+import functools
 import gzip
 import importlib.util
 
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from refusals import refused
 
 import sb_keras
 from recipes import data as data_sets
@@ -32,6 +34,9 @@ QUICK = ("--set", "compression.epochs=1", "--set", "compression.steps_per_epoch=
 
 def command(*arguments):
     return exit_code(lambda: main([str(argument) for argument in arguments]))
+
+
+assert_refused = functools.partial(refused, command)
 
 
 @needs_tfmot
@@ -142,14 +147,6 @@ def test_comparison(run, digits):
     assert [row[1] for row in rows] == pytest.approx([np.mean(good == labels), np.mean(bad == labels)])
     assert [row[2] for row in rows] == pytest.approx([1.0, np.mean(good == bad)])
     assert [row[3] for row in rows] == [len(content) for content in files.values()]
-
-
-def assert_refused(capsys, message, *arguments):
-    assert command(*arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert message in error
 
 
 def test_wrong_arguments(run, tmp_path, capsys):

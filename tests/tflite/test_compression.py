@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from compressed import FROZEN, attention_network, is_depthwise, kernels, noise
+from compressed import FROZEN, is_depthwise, kernels
 
 import sb_keras
 from recipes.command import exit_code
@@ -29,24 +29,9 @@ from tflite.compression import cluster, prune, quantization_aware
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture
-def images(rng):
-    return noise(rng)
-
-
-@pytest.fixture
-def network(randomize, images):
-    def network(kind="sb"):
-        model = attention_network(kind)
-        randomize(model, images)
-        return model
-
-    return network
-
-
-def test_pruning_takes_the_smallest_weights_of_each_layer(network, images):
-    model = network()
-    before, after = kernels(sb_keras.fold(model)), kernels(prune(model, images, FROZEN))
+def test_pruning_takes_the_smallest_weights_of_each_layer(compressible, colors):
+    model = compressible()
+    before, after = kernels(sb_keras.fold(model)), kernels(prune(model, colors, FROZEN))
     assert before.keys() == after.keys()
     for name, kernel in before.items():
         if is_depthwise(name):
@@ -60,19 +45,19 @@ def test_pruning_takes_the_smallest_weights_of_each_layer(network, images):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 230])
-def test_pruning_reaches_its_goal_however_long_it_takes(steps, images):
+def test_pruning_reaches_its_goal_however_long_it_takes(steps, colors):
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(
         inputs, keras.layers.Conv2D(4, 1)(keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs))
     )
-    batch = tf.data.Dataset.from_tensors(images)
+    batch = tf.data.Dataset.from_tensors(colors)
     kernel = prune(model, batch, Compression(epochs=steps, sparsity=0.75)).layers[-1].get_weights()[0]
     assert np.count_nonzero(kernel) == 3
 
 
-def test_clusters(network, images):
-    model = network()
-    before, after = kernels(sb_keras.fold(model)), kernels(cluster(model, images, FROZEN))
+def test_clusters(compressible, colors):
+    model = compressible()
+    before, after = kernels(sb_keras.fold(model)), kernels(cluster(model, colors, FROZEN))
     for name, kernel in before.items():
         if is_depthwise(name):
             np.testing.assert_array_equal(after[name], kernel)
@@ -83,45 +68,45 @@ def test_clusters(network, images):
         np.testing.assert_allclose(after[name], nearest, rtol=0, atol=1e-7)
 
 
-def test_few_weights_are_not_clustered(images):
+def test_few_weights_are_not_clustered(colors):
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(4, 1)(inputs))
-    after = cluster(model, images, Compression(epochs=1, clusters=12, learning_rate=1e-9))
+    after = cluster(model, colors, Compression(epochs=1, clusters=12, learning_rate=1e-9))
     np.testing.assert_allclose(after.get_weights()[0], model.get_weights()[0], rtol=0, atol=1e-6)
     assert len(np.unique(after.get_weights()[0])) == 12
 
 
 @pytest.mark.parametrize("compress", [prune, cluster])
-def test_fine_tuning_brings_back_the_answers(compress, network, images):
+def test_fine_tuning_brings_back_the_answers(compress, compressible, colors):
     """The network with less in its weights comes closer to the answers it was to keep, by its own measure."""
-    model = network()
-    expected = np.array(model(images))
+    model = compressible()
+    expected = np.array(model(colors))
 
     def divergence(compression):
-        actual = np.array(compress(model, images, compression)(images))
+        actual = np.array(compress(model, colors, compression)(colors))
         return np.mean(np.sum(expected * np.log(expected / actual), axis=-1))
 
     tuned = Compression(epochs=30, learning_rate=1e-3, sparsity=0.6, clusters=4)
     assert divergence(tuned) < divergence(FROZEN) / 2
 
 
-def test_the_model_is_left_as_it_was(network, images):
-    model = network()
-    before, outputs = model.get_weights(), model(images)
+def test_the_model_is_left_as_it_was(compressible, colors):
+    model = compressible()
+    before, outputs = model.get_weights(), model(colors)
     for compress in (prune, cluster, quantization_aware):
-        compress(model, images, Compression(epochs=1, learning_rate=0.01))
+        compress(model, colors, Compression(epochs=1, learning_rate=0.01))
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(model(images), outputs)
+    np.testing.assert_array_equal(model(colors), outputs)
 
 
-def test_labels_and_sequence(images):
+def test_labels_and_sequence(colors):
     """Images with labels, in batches, are the images; every step of every epoch is told."""
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(4, 1)(inputs))
     seen = []
     compression = Compression(epochs=3, steps_per_epoch=2, learning_rate=1e-3)
-    labelled = tf.data.Dataset.from_tensor_slices((images, np.zeros(64))).batch(16)
+    labelled = tf.data.Dataset.from_tensor_slices((colors, np.zeros(64))).batch(16)
     with_labels = prune(model, labelled, compression, lambda done, steps: seen.append((done, steps)))
     without = prune(model, labelled.map(lambda x, y: x), compression)
     assert seen == [(n, 6) for n in range(1, 7)]
@@ -129,7 +114,7 @@ def test_labels_and_sequence(images):
 
 
 @pytest.mark.parametrize("compress", [prune, cluster, quantization_aware])
-def test_a_keras_network_with_attention_added(compress, images, randomize, rng):
+def test_a_keras_network_with_attention_added(compress, colors, randomize, rng):
     """`attach` to stock layers, then λ and branches as training would leave them; Keras's own answers."""
     layers = keras.layers
     x = inputs = keras.Input((16, 16, 3))
@@ -141,18 +126,18 @@ def test_a_keras_network_with_attention_added(compress, images, randomize, rng):
     stock = keras.Model(inputs, layers.Dense(5)(x))
     model = sb_keras.attach(stock, "sb")
     assert sum(isinstance(layer, ShiftBalance) for layer in model.layers) == 2  # not on the stem
-    randomize(model, images)
-    expected = np.array(model(images))
+    randomize(model, colors)
+    expected = np.array(model(colors))
     spread = np.ptp(expected, axis=0).max()  # which constant answers would miss
     # So low a sparsity and more clusters than weights leave the weights as they are.
     compression = Compression(epochs=1, learning_rate=1e-12, sparsity=1e-6, clusters=999)
-    compressed = compress(model, images, compression)
+    compressed = compress(model, colors, compression)
     if compress is quantization_aware:
         # 2⁻⁹ in each weight and activation of some ten operators, which add up at random, and activations
         # beyond the range that they have on average, which are cut off: more in a few images.
-        actual, tolerance = predict(open_content(compressed), images), 0.02
+        actual, tolerance = predict(open_content(compressed), colors), 0.02
     else:
-        actual, tolerance = np.array(compressed(images)), 1e-5
+        actual, tolerance = np.array(compressed(colors)), 1e-5
     assert np.sqrt(np.mean(np.square(actual - expected))) < tolerance * spread
 
 
@@ -189,9 +174,9 @@ def test_no_images():
 
 def test_divergence(rng):
     model = small(keras.layers.Conv2D(2, 1))
-    images = rng.normal(size=(8, 32, 32, 4)).astype("float32")
+    colors = rng.normal(size=(8, 32, 32, 4)).astype("float32")
     with pytest.raises(UserError, match="diverged"):
-        prune(model, images * 1e20, Compression(epochs=1))
+        prune(model, colors * 1e20, Compression(epochs=1))
 
 
 def started(program):

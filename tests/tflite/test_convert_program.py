@@ -1,9 +1,12 @@
 """The program that converts, and its files."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from file_answers import SHALLOW, assert_same_answers, run_tflite
+from refusals import refused
 
 from recipes.command import exit_code
 from recipes.data import to_pixels
@@ -17,6 +20,9 @@ pytestmark = pytest.mark.long
 
 def command(*arguments):
     return exit_code(lambda: main([str(argument) for argument in arguments]))
+
+
+assert_refused = functools.partial(refused, command)
 
 
 def test_command(run, digits, tmp_path, capsys):
@@ -41,14 +47,6 @@ def test_command(run, digits, tmp_path, capsys):
     out.write_bytes(b"old")
     assert command(run.path, "--out", out, "--overwrite") == 0
     assert out.read_bytes() == content
-
-
-def assert_refused(capsys, message, *arguments):
-    assert command(*arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert message in error
 
 
 def test_wrong_paths(run, tmp_path, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from compressed import FROZEN, attention_network, kernels, noise
+from compressed import FROZEN, kernels
 
 import sb_keras
 from recipes.errors import UserError
@@ -24,21 +24,6 @@ from tflite.fake_quantization import KernelQuantizer, emulate_integers
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture
-def images(rng):
-    return noise(rng)
-
-
-@pytest.fixture
-def network(randomize, images):
-    def network(kind="sb"):
-        model = attention_network(kind)
-        randomize(model, images)
-        return model
-
-    return network
-
-
 def opened(content):
     interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=False)
     interpreter.allocate_tensors()
@@ -46,12 +31,12 @@ def opened(content):
 
 
 @pytest.mark.parametrize("kind", ["static", "sb", "se"])
-def test_integers_give_the_answers_of_the_floats(kind, network, images):
-    model = network(kind)
-    interpreter = opened(quantization_aware(model, images, Compression(epochs=2)))
-    expected = np.array(model(images))
+def test_integers_give_the_answers_of_the_floats(kind, compressible, colors):
+    model = compressible(kind)
+    interpreter = opened(quantization_aware(model, colors, Compression(epochs=2)))
+    expected = np.array(model(colors))
     # 2⁻⁹ in each weight and activation of some ten operators, which add up at random.
-    np.testing.assert_allclose(predict(interpreter, images), expected, rtol=0, atol=0.05)
+    np.testing.assert_allclose(predict(interpreter, colors), expected, rtol=0, atol=0.05)
     assert np.std(expected, axis=0).max() > 0.1  # what constant answers would miss
     types = {tensor["dtype"] for tensor in interpreter.get_tensor_details() if tensor["name"]}
     assert types == {np.int8, np.int32}
@@ -62,9 +47,9 @@ def test_integers_give_the_answers_of_the_floats(kind, network, images):
     }
 
 
-def test_kernels_in_the_file_have_a_scale_a_channel(network, images):
-    model = network()
-    interpreter = opened(quantization_aware(model, images, FROZEN))
+def test_kernels_in_the_file_have_a_scale_a_channel(compressible, colors):
+    model = compressible()
+    interpreter = opened(quantization_aware(model, colors, FROZEN))
     found = {
         tuple(tensor["shape"]): tensor
         for tensor in interpreter.get_tensor_details()
@@ -86,20 +71,20 @@ def test_kernels_in_the_file_have_a_scale_a_channel(network, images):
         assert np.mean(interpreter.get_tensor(tensor["index"]) == expected) > 0.98
 
 
-def test_ranges_start_where_the_activations_are(network, images):
-    model = network()
-    batches = tf.data.Dataset.from_tensor_slices(images).batch(16)
+def test_ranges_start_where_the_activations_are(compressible, colors):
+    model = compressible()
+    batches = tf.data.Dataset.from_tensor_slices(colors).batch(16)
     emulating = emulate_integers(sb_keras.fold(model), batches)
     added = next(layer for layer in model.layers if isinstance(layer, keras.layers.Add))
-    outputs = np.array(keras.Model(model.input, added.output)(images)).reshape(4, -1)
+    outputs = np.array(keras.Model(model.input, added.output)(colors)).reshape(4, -1)
     ranges = emulating.get_layer(f"quant_{added.name}")._output_quantizer_vars
     np.testing.assert_allclose(ranges["max_var"], outputs.max(1).mean(), rtol=1e-4)
     np.testing.assert_allclose(ranges["min_var"], min(outputs.min(1).mean(), 0), rtol=1e-4)
 
 
-def test_input_range_stays(network, images):
-    model = network("static")
-    content = quantization_aware(model, images, Compression(epochs=2), input_range=(-3.0, 252.0))
+def test_input_range_stays(compressible, colors):
+    model = compressible("static")
+    content = quantization_aware(model, colors, Compression(epochs=2), input_range=(-3.0, 252.0))
     (source,) = opened(content).get_input_details()
     assert source["quantization"] == (1.0, -125)
 
@@ -116,7 +101,7 @@ def test_rounding_of_a_kernel(attribute, rng):
     np.testing.assert_array_equal(quantizer(tf.constant(kernel), training=False, weights={}), kernel)
 
 
-def test_the_older_fold_with_tanh(rng, images):
+def test_the_older_fold_with_tanh(rng, colors):
     """λ behind a tanh: the file's answers depend on the images as the network's do."""
     x = inputs = keras.Input((16, 16, 3))
     branch = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
@@ -124,14 +109,14 @@ def test_the_older_fold_with_tanh(rng, images):
     branch = keras.layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="ones")(branch)
     y = keras.layers.Add()([keras.layers.Conv2D(4, 3, padding="same")(x), branch])
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(y))
-    actual = predict(opened(quantization_aware(model, images, FROZEN)), images)
-    expected = np.array(model(images))
+    actual = predict(opened(quantization_aware(model, colors, FROZEN)), colors)
+    expected = np.array(model(colors))
     spread = np.ptp(expected)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=0.05 * spread)
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
-def test_swish_and_upsampling(interpolation, images):
+def test_swish_and_upsampling(interpolation, colors):
     """The layers of other networks than ours; Keras's answers are the expected ones."""
     x = inputs = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(8, 3, strides=2, activation="swish")(x)
@@ -139,16 +124,16 @@ def test_swish_and_upsampling(interpolation, images):
     x = keras.layers.Activation("silu")(x)
     outputs = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(inputs, outputs)
-    interpreter = opened(quantization_aware(model, images, FROZEN))
-    expected = np.array(model(images))
-    actual = predict(interpreter, images)
+    interpreter = opened(quantization_aware(model, colors, FROZEN))
+    expected = np.array(model(colors))
+    actual = predict(interpreter, colors)
     # As above, 2⁻⁹ in each of some ten operators.
     np.testing.assert_allclose(actual, expected, rtol=0, atol=0.05 * np.ptp(expected))
     types = {tensor["dtype"] for tensor in interpreter.get_tensor_details() if tensor["name"]}
     assert np.float32 not in types
 
 
-def test_outputs_that_are_no_probabilities(images):
+def test_outputs_that_are_no_probabilities(colors):
     inputs = keras.Input((16, 16, 3), name="picture")
     x = keras.layers.Conv2D(4, 3)(inputs)
     heads = [
@@ -156,14 +141,14 @@ def test_outputs_that_are_no_probabilities(images):
         keras.layers.Conv2D(3, 1, activation="sigmoid", name="scores")(x),
     ]
     model = keras.Model(inputs, heads)
-    content = quantization_aware(model, images, Compression(epochs=1), output_names=["b", "s"])
+    content = quantization_aware(model, colors, Compression(epochs=1), output_names=["b", "s"])
     interpreter = opened(content)
     runner = interpreter.get_signature_runner()
     (source,) = interpreter.get_input_details()
     scale, zero_point = source["quantization"]
-    integers = np.clip(np.round(images[:1] / scale + zero_point), -128, 127).astype("int8")
+    integers = np.clip(np.round(colors[:1] / scale + zero_point), -128, 127).astype("int8")
     outputs, details = runner(picture=integers), runner.get_output_details()
-    for name, expected in zip("bs", model(images[:1]), strict=True):
+    for name, expected in zip("bs", model(colors[:1]), strict=True):
         scale, zero_point = details[name]["quantization"]
         actual = scale * (outputs[name].astype("float32") - zero_point)
         np.testing.assert_allclose(actual, expected, atol=0.03 * np.ptp(expected))
