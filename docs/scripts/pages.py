@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 # A block behind a comment `<!-- not run: why -->` is shown, but neither run nor made a cell.
 _BLOCK = re.compile(r"(<!-- not run: [^\n]*-->\n)?```(python|sh)\n(.*?)```\n?", re.DOTALL)
+# A picture behind a comment `<!-- written: pictures.png -->` is one that the code before it writes.
+_WRITTEN = re.compile(r"<!-- written: (\S+) -->\n!\[[^\n]*\n")
 
 
 class Block(NamedTuple):
@@ -26,23 +28,26 @@ def blocks(text):
 def notebook(text, repository):
     """A Markdown page as a Jupyter notebook, in JSON.
 
+    Where the page has a picture that its code writes, the notebook shows the one that was written.
+
     Args:
         text: The page.
         repository: Address of the repository, which the first cell clones.
     """
     setup = (
-        "# What the page needs. Leave this cell out in a checkout that is set up.\n"
+        "# What the page needs. Leave this cell out in a checkout that is set up, its environment activated.\n"
         f"!git clone {repository} sb_keras\n"
         "%cd sb_keras\n"
-        "%pip install --quiet -c constraints.txt -e '.[compression]'\n"
+        "%pip install --quiet -c constraints.txt -e '.[compression,jax]'\n"
+        "%pip install --quiet -c constraints.txt --no-deps tensorflow-model-optimization\n"
     )
     position = text.index("\n") + 1
     cells = [_markdown(text[:position]), _code(setup)]
     for block in blocks(text):
         if block.run:
-            cells += [_markdown(text[position : block.start]), _code(_as_cell(block))]
+            cells += [*_shown(text[position : block.start]), _code(_as_cell(block))]
             position = block.end
-    cells.append(_markdown(text[position:]))
+    cells += _shown(text[position:])
     return json.dumps(
         {
             "cells": [cell for cell in cells if cell["source"]],
@@ -57,7 +62,16 @@ def notebook(text, repository):
 
 def _as_cell(block):
     code = block.code.replace(".venv/bin/python", "python")
-    return code if block.language == "python" else f"%%bash\n{code}"
+    return code if block.language == "python" else f"%%bash -e\n{code}"  # ends where a command fails
+
+
+def _shown(text):
+    """The cells of text, and between them those that show what was written."""
+    text, *rest = _WRITTEN.split(text)
+    yield _markdown(text)
+    for file, text in zip(rest[::2], rest[1::2], strict=True):
+        yield _code(f'from IPython.display import Image\n\nImage("{file}", width=800)')
+        yield _markdown(text)
 
 
 def _markdown(text):
