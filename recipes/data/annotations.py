@@ -14,6 +14,8 @@ from recipes.data.pictures import complain, listed
 from recipes.data.split import dataset_of
 from recipes.errors import UserError
 
+# What `complain` calls mistakes that are not the pictures'.
+UNUSABLE = "annotations that cannot be used"
 # Files that tell which tool wrote a folder.
 SIGNS = {
     "yolo": ("data.yaml", "classes.txt"),
@@ -99,17 +101,21 @@ def _name(root, path):
 
 def _split(root, classes, pictures, skip_bad):
     names = [_name(root, picture.path) for picture in pictures]
-    boxes, bad = [], []
+    boxes, damaged, wrong = [], [], []
     for name, picture in zip(names, pictures, strict=True):
+        boxes.append(None)
+        complaints = damaged
         try:
-            boxes.append(_upright(picture))
+            stored = None if picture.size is None else stored_size(picture.path)
+            complaints = wrong  # from here on it is not the picture that something is wrong with
+            boxes[-1] = _upright(picture, stored)
         except UserError as error:
-            boxes.append(None)
-            bad.append(f"{name} ({error})")
-    complain(bad, skip_bad)
+            complaints.append(f"{name} ({error})")
+    complain(damaged, skip_bad)
+    complain(wrong, skip_bad, UNUSABLE)
     kept = [row for row, each in enumerate(boxes) if each is not None]
     if not kept:
-        raise UserError(f"{root} has no pictures that can be used: {listed(bad)}")
+        raise UserError(f"{root} has no pictures that can be used: {listed(damaged + wrong)}")
     split = objects_of(
         [names[row] for row in kept],
         [os.fsencode(pictures[row].path) for row in kept],
@@ -129,15 +135,19 @@ def _source(root, picture, number):
     return f"{_name(root, picture.file)}, {picture.sources[number]}"
 
 
-def _upright(picture):
+def _upright(picture, found):
     """Boxes relative to the picture as it is meant to be seen.
 
     Labelling tools show pictures so, but for those that do not know EXIF: their sizes are the stored ones.
+
+    Args:
+        picture: The `Annotated`.
+        found: Its `stored_size`; None where its boxes are relative.
     """
     boxes = np.asarray(picture.boxes_yxyx, "float64").reshape(-1, 4)
-    if picture.size is None:
+    if found is None:
         return boxes
-    stored, orientation = stored_size(picture.path)
+    stored, orientation = found
     shown = shown_size(stored, orientation)
     said = picture.size if min(picture.size) > 0 else shown
     relative = boxes / np.array([*said, *said])

@@ -14,7 +14,7 @@ from recipes.data import annotations
 from recipes.data.annotations import Annotated
 from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text, split_named
 from recipes.data.pictures import complain
-from recipes.errors import UserError
+from recipes.errors import UserError, suggestion
 
 KEYS = ("images", "annotations", "categories")
 
@@ -41,7 +41,7 @@ def load_coco(data):
     first, *others = splits.values()
     for path in others:
         if categories[path] != categories[first]:
-            raise UserError(f"{path} must have the categories of {first}")
+            raise UserError(_difference(path, categories[path], first, categories[first]))
     used = {each["category_id"] for content in contents.values() for each in content["annotations"]}
     names = {number: name for number, name in categories[first].items() if number in used}
     idle = sorted(set(categories[first].values()) - set(names.values()))
@@ -110,6 +110,21 @@ def _categories(path, content):
     return dict(sorted(categories.items()))
 
 
+def _difference(path, received, first, expected):
+    """Which categories two files do not have in common, in one line."""
+
+    def alone(mine, others):
+        return [f"{name} (id {number})" for number, name in mine.items() if others.get(number) != name]
+
+    missing, extra = alone(expected, received), alone(received, expected)
+    sentences = [f"{path} must have the categories of {first}."]
+    sentences += [f"It lacks {', '.join(missing)}."] if missing else []
+    sentences += [f"Received besides: {', '.join(extra)}."] if extra else []
+    strangers = [name for name in received.values() if name not in expected.values()]
+    lacking = [name for name in expected.values() if name not in received.values()]
+    return " ".join(sentences) + "".join(suggestion(name, lacking) for name in strangers)
+
+
 def _annotated(path, content, numbers, picture_of, skip_bad):
     found, bad, ids = {}, [], {}
     for entry in content["images"]:
@@ -126,7 +141,7 @@ def _annotated(path, content, numbers, picture_of, skip_bad):
         except UserError as error:
             found[entry["id"]] = Annotated("")
             bad.append(str(error))
-    complain(bad, skip_bad)
+    complain(bad, skip_bad, annotations.UNUSABLE)
     for number, entry in enumerate(content["annotations"]):
         place = f"annotation of id {entry['id']}" if "id" in entry else f"annotation number {number + 1}"
         picture, where = found.get(entry["image_id"]), f"{path}: {place}"

@@ -234,11 +234,14 @@ def _complaint(box, label, classes, margin):
     """What is wrong with an object; None if nothing is."""
     if not np.isfinite(box).all():
         return "ymin, xmin, ymax and xmax must be finite"
+    ymin, xmin, ymax, xmax = box
+    if ymin >= ymax or xmin >= xmax:
+        return "the box must have a width and a height above 0, ymin < ymax and xmin < xmax"
     if box.min() < -margin or box.max() > 1 + margin:
         return "the box must lie inside the picture, ymin, xmin, ymax and xmax between 0 and 1"
     ymin, xmin, ymax, xmax = np.clip(box, 0, 1)
     if ymin >= ymax or xmin >= xmax:
-        return "the box must have an area inside the picture, ymin < ymax and xmin < xmax"
+        return "the box must overlap the picture, and lies outside of it"
     if not 0 <= label < classes:
         return f"the label must be from 0 to {classes - 1}"
     return None

@@ -158,15 +158,18 @@ def _reason(content):
     return "TensorFlow cannot decode it"
 
 
-def complain(bad, skip_bad):
-    """Says that pictures were skipped, or raises a `UserError` that names them; nothing if there are none."""
-    if not bad:
-        return
-    if not skip_bad:
-        raise UserError(
-            f"cannot read these pictures: {listed(bad)}. --set data.skip_bad=true leaves them out"
-        )
-    print(f"{len(bad)} pictures that cannot be read were skipped: {listed(bad)}")
+def complain(bad, skip_bad, what="pictures that cannot be read"):
+    """Says that something was skipped, or raises a `UserError` that names it; nothing if there is none.
+
+    Args:
+        bad: Complaints, each with the name of what it is about.
+        skip_bad: Whether it was skipped.
+        what: What it is.
+    """
+    if bad and not skip_bad:
+        raise UserError(f"there are {what}: {listed(bad)}. --set data.skip_bad=true leaves them out")
+    if bad:
+        print(f"{len(bad)} {what} were skipped: {listed(bad)}")
 
 
 def listed(bad):

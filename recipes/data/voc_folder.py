@@ -41,7 +41,7 @@ def load_voc_folder(data):
                 bad.append(f"{os.path.relpath(path, root)} ({error})")
         elif not is_picture(path) and "ImageSets" not in pathlib.Path(path).parts:
             left_out.add("neither pictures nor XML", path)
-    complain(bad, data.skip_bad)
+    complain(bad, data.skip_bad, annotations.UNUSABLE)
     if not found:
         raise UserError(
             f"{root} has no pictures with an XML file of PASCAL VOC's form.{annotations.hint(root)}"
@@ -131,7 +131,8 @@ def _splits(root, found, left_out, skip_bad):
             # A name may have spaces; lists for one class have 1 or -1 behind it.
             names = [line if line in by_stem else line.split()[0] for line in lines]
             unknown = [name for name in names if name not in by_stem]
-            complain([f"{name} ({path} names it, and it is not there)" for name in unknown], skip_bad)
+            strangers = [f"{name} ({path} names it, and it is not there)" for name in unknown]
+            complain(strangers, skip_bad, "pictures that cannot be found")
             splits[split] = [by_stem[name] for name in names if name in by_stem]
         listed = {picture.path for some in splits.values() for picture in some}
         for path in found:

@@ -53,7 +53,7 @@ def load_yolo(data):
     bad += [
         f"{os.path.relpath(path, root)} (its picture is not there)" for path in _orphans(pictures, left_out)
     ]
-    complain(bad, data.skip_bad)
+    complain(bad, data.skip_bad, annotations.UNUSABLE)
     if without:
         print(f"{without} pictures without a file of labels teach what is no object")
     return annotations.dataset(root, classes, found, left_out, data.skip_bad)

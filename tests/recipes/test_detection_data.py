@@ -48,9 +48,9 @@ def test_padding(split):
         ((0.1, np.nan, 0.5, 0.5), 0, "must be finite"),
         ((0.1, 0.1, 1.2, 0.5), 0, "must lie inside the picture"),
         ((-0.1, 0.1, 0.2, 0.5), 0, "must lie inside the picture"),
-        ((0.5, 0.1, 0.5, 0.5), 0, "must have an area"),
-        ((0.1, 0.5, 0.5, 0.1), 0, "must have an area"),
-        ((1.0, 0.1, 1.005, 0.5), 0, "must have an area"),
+        ((0.5, 0.1, 0.5, 0.5), 0, "must have a width and a height above 0"),
+        ((0.1, 0.5, 0.5, 0.1), 0, "must have a width and a height above 0"),
+        ((1.0, 0.1, 1.005, 0.5), 0, "must overlap the picture, and lies outside of it"),
         ((0.1, 0.1, 0.5, 0.5), 20, "the label must be from 0 to 19"),
         ((0.1, 0.1, 0.5, 0.5), -1, "the label must be from 0 to 19"),
     ],
@@ -150,7 +150,7 @@ def test_voc_without_the_data(tmp_path, monkeypatch):
 
 def test_pictures_that_cannot_be_decoded_are_named(split):
     split.images[1] = split.images[1][:100]
-    with pytest.raises(UserError, match=r"cannot read these pictures: b\.jpg"):
+    with pytest.raises(UserError, match=r"there are pictures that cannot be read: b\.jpg"):
         objects.readable(split)
     good = objects.readable(split, skip_bad=True)
     assert good.names.tolist() == [name for name in split.names if name != "b.jpg"]

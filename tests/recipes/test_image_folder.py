@@ -214,7 +214,7 @@ def test_damaged_pictures_are_named(tmp_path):
     (tmp_path / "cat" / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "dog" / "empty.png").write_bytes(b"")
     (tmp_path / "dog" / "text.png").write_text("no picture at all")
-    with pytest.raises(UserError, match="cannot read these pictures") as error:
+    with pytest.raises(UserError, match="there are pictures that cannot be read") as error:
         load(tmp_path)
     message = str(error.value)
     assert all(name in message for name in ("truncated.jpg", "empty.png", "text.png"))

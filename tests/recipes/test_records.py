@@ -153,7 +153,7 @@ def test_pictures_that_cannot_be_decoded(records_of, capsys):
 
 def test_bad_pictures_of_a_training_are_named(records_of):
     split = records_of(damaged)
-    expected = r"cannot read these pictures: 7\.jpg; 30\.jpg; 45\.jpg\. --set data\.skip_bad=true"
+    expected = r"there are pictures that cannot be read: 7\.jpg; 30\.jpg; 45\.jpg\. --set data\.skip_bad=true"
     with pytest.raises(UserError, match=expected), split.errors_named():
         labels(split.training_batches(RECIPE))
 

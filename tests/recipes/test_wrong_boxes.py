@@ -35,7 +35,7 @@ WRONG = {
     "voc: picture missing": (
         "voc_folder",
         lambda r: (r / "JPEGImages/a.png").unlink(),
-        "a.xml .*Received: none",
+        "there are annotations that cannot be used: Annotations/a.xml .*Received: none",
     ),
     "voc: two of one name": (
         "voc_folder",
@@ -72,12 +72,17 @@ WRONG = {
     "voc: other picture": (
         "voc_folder",
         edit_text("Annotations/a.xml", "<width>60", "<width>600"),
-        "of a picture of 600×40 pixels. Received: one of 60×40",
+        "annotations that cannot be used: JPEGImages/a.png .*600×40 pixels. Received: one of 60×40",
+    ),
+    "voc: damaged picture": (
+        "voc_folder",
+        lambda r: (r / "JPEGImages/a.png").write_bytes(b"x"),
+        "there are pictures that cannot be read: JPEGImages/a.png",
     ),
     "voc: list of strangers": (
         "voc_folder",
         lambda r: (r / "ImageSets/Main/train.txt").write_text("nobody\n"),
-        "nobody .*train.txt names it, and it is not there",
+        "there are pictures that cannot be found: nobody .*train.txt names it, and it is not there",
     ),
     "coco: no JSON": (
         "coco",
@@ -92,7 +97,7 @@ WRONG = {
     "coco: picture missing": (
         "coco",
         lambda r: (r / "train/a.png").unlink(),
-        "a.png: there must be one .* none",
+        "annotations that cannot be used: a.png: there must be one .* none",
     ),
     "coco: unknown image": (
         "coco",
@@ -122,7 +127,23 @@ WRONG = {
     "coco: negative width": (
         "coco",
         edit_json(lambda c: c["annotations"][0].update(bbox=[6, 4, -3, 16])),
-        r"annotation of id 1 \(bbox \[6, 4, -3, 16\] of a.png\): .*must have an area",
+        r"annotation of id 1 \(bbox \[6, 4, -3, 16\] of a.png\): .*must have a width and a height above 0",
+    ),
+    "coco: outside": (
+        "coco",
+        edit_json(lambda c: c["annotations"][0].update(bbox=[60, 4, 3, 16])),
+        r"annotation of id 1 \(bbox \[60, 4, 3, 16\] of a.png\): .*must overlap the picture",
+    ),
+    "coco: another name": (
+        "coco",
+        edit_json(lambda c: c["categories"][1].update(name="paer")),
+        r"train.json must have the categories of .*_\w+.json. It lacks pear \(id 17\). "
+        r"Received besides: paer \(id 17\). Did you mean pear\?$",
+    ),
+    "coco: other ids": (
+        "coco",
+        edit_json(lambda c: (c["categories"].pop(), c["annotations"].pop())),
+        r"quince \(id 27\)\.$",
     ),
     "coco: NaN": (
         "coco",
@@ -182,7 +203,7 @@ WRONG = {
     "yolo: unknown class": (
         "yolo",
         lambda r: (r / "labels/train/a.txt").write_text("7 0.5 0.5 0.1 0.1"),
-        "line 1: the class must be from 0 to 2. Received: 7",
+        "there are annotations that cannot be used: labels/train/a.txt .line 1: the class must be from 0 to 2",
     ),
     "yolo: too few numbers": (
         "yolo",
@@ -197,7 +218,7 @@ WRONG = {
     "yolo: damaged picture": (
         "yolo",
         lambda r: (r / "images/train/a.png").write_bytes(b"x"),
-        "cannot read these pict",
+        "there are pictures that cannot be read: images/train/a.png",
     ),
 }
 
