@@ -7,6 +7,7 @@ Of a classifier the expected calibration error is shown too, by how much its pro
 has its confusion matrix, and the sheet the mistakes that it was surest of.
 """
 
+import math
 import sys
 
 from recipes.command import Parser, exit_code, start_keras
@@ -46,10 +47,15 @@ def main(argv=None):
     dataset = load(recipe.data)
     task.check_classes(dataset, model, run.classes)
     head, rows, summary = task.class_table(model, dataset, recipe, **files)
-    print(format_table(head, [(*row[:2], *(f"{x:.4f}" for x in row[2:])) for row in rows], "<>>>"))
+    print(format_table(head, [(*row[:2], *map(_cell, row[2:])) for row in rows], "<>>>"))
     print(f"{summary} ({len(dataset.test)} images, {args.model} model of {run.path})")
     if args.csv:
         write_csv(args.csv, head, rows)
+
+
+def _cell(number):
+    """A class without pictures or objects has no score."""
+    return "–" if math.isnan(number) else f"{number:.4f}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import math
 import os
 import pathlib
 
@@ -88,9 +89,14 @@ def write_text(text, path):
 
 
 def write_csv(path, head, rows):
-    """Writes a CSV file; see `replacing`."""
+    """Writes a CSV file, in which a number that there is none of (NaN) is an empty cell; see `replacing`."""
+    rows = [["" if _is_nan(cell) else cell for cell in row] for row in rows]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows((head, *rows))
+
+
+def _is_nan(cell):
+    return isinstance(cell, float) and math.isnan(cell)
 
 
 def distinct_labels(paths):

@@ -32,6 +32,7 @@ def scores(models, interpreters, split, recipe, inputs=None):
         Accuracy (top-1) or, of detectors, VOC2007's mean average precision: by name, `"TFLite"` for the file.
     """
     if recipe.data.task == "detection":
+        split.check(None, f"the first {len(split)} test images")  # `--images` may take few
         found = {name: _found_by_keras(model, split, recipe) for name, model in models.items()}
         found["TFLite"] = run_detector(interpreters, [_file_images(split, recipe.data, inputs)])
         return {name: mean_average_precision(split, each) for name, each in found.items()}

@@ -1,6 +1,7 @@
 """Tests of python -m recipes.evaluate."""
 
 import csv
+import math
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from recipes import evaluate
 from recipes.command import exit_code
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
+from recipes.tasks.classification import Classification
 
 pytestmark = pytest.mark.usefixtures("tiny_network", "eager_steps")
 
@@ -43,6 +45,21 @@ def test_csv(run, tmp_path):
     images, recalls = (np.array([float(row[key]) for row in rows]) for key in ("images", "recall"))
     # Recall, weighted by images, is the accuracy; 1e-6 since Keras's is a float32.
     assert np.average(recalls, weights=images) == pytest.approx(run.result["test_accuracy"], abs=1e-6)
+
+
+def test_a_class_without_pictures_has_no_score(run, monkeypatch, tmp_path, capsys):
+    rows = [("cat", 2, 0.5, 0.25), ("dog", 0, math.nan, 0.0), ("emu", 0, math.nan, math.nan)]
+    head = ("class", "images", "recall", "precision")
+    monkeypatch.setattr(Classification, "class_table", lambda *_, **__: (head, rows, "so much"))
+    path = tmp_path / "classes.csv"
+    assert run_evaluate(run.path, "--csv", path) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[2:5] == [
+        ["cat", "2", "0.5000", "0.2500"],
+        ["dog", "0", "–", "0.0000"],
+        ["emu", "0", "–", "–"],
+    ]
+    assert path.read_text().split() == [",".join(head), "cat,2,0.5,0.25", "dog,0,,0.0", "emu,0,,"]
 
 
 def test_csv_is_not_overwritten(run, tmp_path, capsys):
