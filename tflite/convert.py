@@ -200,7 +200,9 @@ def _passes(model, content, test, recipe, args):
         most = 3.0 if detector and "int8" in args.quantize else 1.0
     head = ("model", "mAP / %" if detector else "top-1 / %")
     print(format_table(head, [(name, f"{value:.2f}") for name, value in scores.items()], "<>"))
-    print(f"{len(test)} test images; the file loses {drop:.2f} points, at most {most:g} are allowed")
+    loses = f"loses {drop:.2f} points, at most {most:g} are allowed"
+    gains = f"gains {-drop:.2f} points"
+    print(f"{len(test)} test images; the file {gains if round(drop, 2) < 0 else loses}")
     if drop <= most:
         return True
     reference = build(model, **pixel_input(recipe.data))

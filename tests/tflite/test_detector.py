@@ -14,13 +14,14 @@ from PIL import Image
 import sb_keras
 from recipes.command import exit_code
 from recipes.data import voc
+from recipes.errors import UserError
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
 from recipes.tasks.detection import by_picture
 from sb_keras.detection import detect, ssdlite_anchors
 from tflite import convert as convert_program
 from tflite import evaluate as evaluate_program
-from tflite.accuracy import mean_average_precision
+from tflite.accuracy import mean_average_precision, scores
 from tflite.convert import convert
 from tflite.detector import run_detector
 from tflite.metadata import DETECTION_OUTPUTS, Metadata, add_metadata, read_metadata
@@ -258,8 +259,25 @@ def test_a_gate_that_fails_writes_nothing(run, tmp_path, monkeypatch, capsys):
     out = tmp_path / "shapes.tflite"
     arguments = [str(run.path), "--out", str(out), "--evaluate", "--quantize", "int8"]
     assert exit_code(lambda: convert_program.main(arguments)) == 1
-    assert "loses 3.10 points, at most 3 are allowed" in capsys.readouterr().out
+    assert "the file loses 3.10 points, at most 3 are allowed" in capsys.readouterr().out
     assert not out.exists()
+
+
+def test_a_file_that_is_better_gains(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(voc, "load_voc", lambda data: shapes_dataset())
+    monkeypatch.setattr(
+        "tflite.accuracy.scores", lambda *_, **__: {"Keras": 50.0, "folded": 50.0, "TFLite": 50.03}
+    )
+    arguments = [str(run.path), "--out", str(tmp_path / "shapes.tflite"), "--evaluate"]
+    assert exit_code(lambda: convert_program.main(arguments)) == 0
+    assert "8 test images; the file gains 0.03 points\n" in capsys.readouterr().out
+
+
+def test_pictures_without_objects_have_no_score(run):
+    dataset = shapes_dataset()
+    dataset.test.labels[:] = -1
+    with pytest.raises(UserError, match="the first 8 test images must have objects"):
+        scores({}, [], dataset.test, run.recipe)
 
 
 def test_a_classifiers_file_does_not_fit_a_detectors_recipe(run, models, monkeypatch, capsys):
