@@ -165,6 +165,11 @@ class Recipe:
         return [(key, value, others[key]) for key, value in mine.items() if value != others[key]]
 
 
+def in_words(differences):
+    """What `Recipe.differences` of a directory's recipe and a given one found, for a complaint."""
+    return "; ".join(f"{key} is {theirs!r} there, {ours!r} here" for key, theirs, ours in differences)
+
+
 def _add_new_keys(values):
     """Gives a recipe that was written before there were these keys what they stand for now."""
     if not isinstance(values, dict):

@@ -11,7 +11,7 @@ from typing import Any
 from recipes.errors import CannotWrite, UserError
 from recipes.files import is_temporary, replacing, write_text
 from recipes.keras_file import is_whole, load_model
-from recipes.recipe import Recipe
+from recipes.recipe import Recipe, in_words
 
 try:
     import fcntl
@@ -70,9 +70,9 @@ class RunDirectory:
             if [key for key, *_ in differences] == ["epochs"]:
                 self._check_epochs(recipe)
             elif differences:
-                listed = "; ".join(
-                    f"{key} is {theirs!r} there, {ours!r} here" for key, theirs, ours in differences
-                )
+                listed = in_words(differences)
+                if [key for key, *_ in differences] == ["data.directory"]:
+                    listed += f"; if the folder was moved, change it in {self._recipe_file}"
                 raise UserError(f"{self.path} belongs to another recipe: {listed}")
         elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is not a directory; choose another --run-dir")

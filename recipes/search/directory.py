@@ -5,6 +5,7 @@ import pathlib
 
 from recipes.errors import CannotWrite, UserError
 from recipes.files import is_temporary, write_text
+from recipes.recipe import Recipe, in_words
 
 
 def most_trials(algorithm, trials):
@@ -25,9 +26,10 @@ def check(recipe, space, directory, algorithm, trials, seeds, bounds):
     ours, theirs = _described(recipe, space, algorithm, trials, seeds, bounds), _claimed(directory)
     if theirs is None:
         return
-    if theirs.get("recipe") != ours["recipe"]:
-        raise UserError(f"{directory} belongs to a search with another recipe")
-    different = [key for key in ours if ours[key] != theirs.get(key) and key != "trials"]
+    differences = Recipe.from_json(json.dumps(theirs.get("recipe"))).differences(recipe)
+    if differences:
+        raise UserError(f"{directory} belongs to a search with another recipe: {in_words(differences)}")
+    different = [key for key in ours if ours[key] != theirs.get(key) and key not in ("recipe", "trials")]
     if different:
         listed = "; ".join(f"{key} is {theirs.get(key)} there, {ours[key]} here" for key in different)
         raise UserError(f"{directory} belongs to another search: {listed}")

@@ -1,6 +1,7 @@
 """Tests of the run directory: whose it is, whole files, checkpoints."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -47,6 +48,19 @@ def test_claim_of_another_recipe_names_the_differences(run):
         with pytest.raises(UserError, match=message):
             method(other)
     assert (run.path / "recipe.json").read_bytes() == before
+
+
+def test_a_folder_that_was_moved(tmp_path):
+    run, file = RunDirectory(tmp_path / "run"), tmp_path / "run" / "recipe.json"
+    run.claim(RECIPE.override(["data.directory=old"]))
+    message = (
+        "data.directory is 'old' there, 'new' here; if the folder was moved, change it in "
+        f"{re.escape(str(file))}$"
+    )
+    with pytest.raises(UserError, match=message):
+        run.check(RECIPE.override(["data.directory=new"]))
+    file.write_text(file.read_text().replace('"old"', '"new"'))
+    run.check(RECIPE.override(["data.directory=new"]))
 
 
 def test_another_number_of_epochs(tmp_path):

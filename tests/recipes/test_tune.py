@@ -332,6 +332,8 @@ def test_directory_of_another_search(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tune, "start_keras", None)  # answered before it
     assert run_tune(tmp_path / "s", "--space", "hidden") == 2
     assert "belongs to another search: space is {" in capsys.readouterr().err
+    assert run_tune(tmp_path / "s", "--space", "lambda", "--set", "seed=7") == 2
+    assert "belongs to a search with another recipe: seed is 0 there, 7 here" in capsys.readouterr().err
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     assert run_tune(tmp_path / "other", "--space", "lambda") == 2
