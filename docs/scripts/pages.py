@@ -35,7 +35,7 @@ def notebook(text, repository):
         repository: Address of the repository, which the first cell clones.
     """
     setup = (
-        "# What the page needs. Leave this cell out in a checkout that is set up, its environment activated.\n"
+        "# What the page needs. Leave it out in a checkout that is set up, with its environment activated.\n"
         f"!git clone {repository} sb_keras\n"
         "%cd sb_keras\n"
         "%pip install --quiet -c constraints.txt -e '.[compression,jax]'\n"

@@ -147,9 +147,8 @@ def test_what_cannot_be_decoded(content, message):
         decode(content)
     with pytest.raises(UserError, match=f"^cannot read a.jpg as a picture: .*{message}"):
         image_files.read_rgb(content, "a.jpg")
-    with pytest.raises(
-        UserError, match=rf"there are pictures that cannot be read: a.jpg \(.*{message.rstrip('$')}"
-    ):
+    expected = rf"there are pictures that cannot be read: a.jpg \(.*{message.rstrip('$')}"
+    with pytest.raises(UserError, match=expected):
         pictures.decodable(["a.jpg"], lambda row: content, skip_bad=False)
 
 

@@ -203,7 +203,7 @@ WRONG = {
     "yolo: unknown class": (
         "yolo",
         lambda r: (r / "labels/train/a.txt").write_text("7 0.5 0.5 0.1 0.1"),
-        "there are annotations that cannot be used: labels/train/a.txt .line 1: the class must be from 0 to 2",
+        "annotations that cannot be used: labels/train/a.txt .line 1: the class must be from 0 to 2",
     ),
     "yolo: too few numbers": (
         "yolo",
