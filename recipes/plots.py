@@ -5,7 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-COLUMNS = 4
+# A page shows a sheet hardly narrower than this, so that its letters stay as large as the page's.
+COLUMNS, CELL = 4, 2.2  # inches
+SHEET_FONT, SHEET_CHARACTERS = 9, 28  # points, and how many letters a picture is wide
 COLORS = [matplotlib.colormaps["tab20"](number) for number in range(20)]
 
 
@@ -88,12 +90,17 @@ def draw_box(axes, box_yxyx, label=None, text="", **style):
         axes.text(
             *corner,
             text,
-            fontsize=7,
-            color="black",
+            fontsize=SHEET_FONT,
+            color="white" if label is not None and _is_dark(color) else "black",
             verticalalignment="bottom" if ymin > 0.06 else "top",
-            bbox={"facecolor": color, "edgecolor": "none", "pad": 1, "alpha": 0.85},
+            bbox={"facecolor": color, "edgecolor": "none", "pad": 1},
             clip_on=True,
         )
+
+
+def _is_dark(color):
+    red, green, blue, _ = color
+    return 0.3 * red + 0.59 * green + 0.11 * blue < 0.42
 
 
 def draw_sheet(pixels, draw, title, path):
@@ -106,7 +113,7 @@ def draw_sheet(pixels, draw, title, path):
         path: The PNG file to write.
     """
     rows = -(-len(pixels) // COLUMNS)
-    figure, grid = new_figure(rows, COLUMNS, (3 * COLUMNS, 3.1 * rows + 0.5), title)
+    figure, grid = new_figure(rows, COLUMNS, (CELL * COLUMNS, (CELL + 0.1) * rows + 0.5), title)
     figure.set_layout_engine("constrained", h_pad=0.1)  # a title belongs to the picture below it
     for number, axes in enumerate(grid.flat):
         axes.axis("off")
@@ -115,4 +122,4 @@ def draw_sheet(pixels, draw, title, path):
             axes.imshow(pixels[number].clip(0, 255).astype("uint8"), extent=(0, width, height, 0))
             axes.set(xlim=(0, width), ylim=(height, 0))
             draw(axes, number)
-    save(figure, path, dpi=100)
+    save(figure, path, dpi=140)

@@ -83,4 +83,6 @@ class Classification(Task):
         return answers.classes([(classes[label], float(probabilities[label])) for label in order])
 
     def draw_target(self, axes, target, data, classes):
-        axes.set_title(classes[target], fontsize=9)
+        from recipes.tasks import classification_report as report
+
+        report.set_title(axes, [classes[target]])

@@ -8,14 +8,14 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from recipes.files import write_csv
-from recipes.plots import draw_sheet, new_figure, save
+from recipes.plots import SHEET_CHARACTERS, SHEET_FONT, draw_sheet, new_figure, save
 
 HEAD = ("class", "images", "recall", "precision")
 BINS = 15  # Guo et al.'s
 PICTURES = 16
 FONT, SMALLEST_FONT = 9, 5  # points
 CHARACTER = 0.7  # the width of a wide one, in font sizes
-CLASS_CHARACTERS, FILE_CHARACTERS = 24, 40  # that are drawn of a name
+CLASS_CHARACTERS = 24  # that are drawn of a name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,18 +166,24 @@ def mistakes_sheet(predictions, split, data, title, path):
 
     def draw(axes, row):
         number = chosen[row]
-        found, right = (
-            shortened(predictions.classes[labels[number]], CLASS_CHARACTERS)
-            for labels in (predictions.predicted, predictions.labels)
-        )
-        lines = (
-            f"predicted: {found} ({100 * predictions.confidence[number]:.0f} %)",
-            f"right: {right}",
-            shortened(split.name(number), FILE_CHARACTERS),
-        )
-        axes.set_title("\n".join(lines), fontsize=8, parse_math=False)
+        names = [
+            predictions.classes[labels[number]] for labels in (predictions.predicted, predictions.labels)
+        ]
+        sure = f" ({100 * predictions.confidence[number]:.0f} %)"
+        lines = [
+            f"said {shortened(names[0], SHEET_CHARACTERS - 5 - len(sure))}{sure}",
+            f"is {shortened(names[1], SHEET_CHARACTERS - 3)}",
+            split.name(number),
+        ]
+        set_title(axes, lines)
 
     draw_sheet(np.asarray(pixels)[np.searchsorted(in_order, chosen)], draw, title, path)
+
+
+def set_title(axes, lines):
+    """Writes lines above a picture of a sheet, as much of each as there is room for."""
+    lines = [shortened(line, SHEET_CHARACTERS) for line in lines]
+    axes.set_title("\n".join(lines), fontsize=SHEET_FONT, parse_math=False)
 
 
 def shortened(text, characters):

@@ -143,13 +143,13 @@ def test_the_sheet_names_files(folder, tmp_path, monkeypatch):
     for row in range(len(pixels)):
         draw(Axes(), row)
     assert [caption[:2] for caption in captions] == [
-        ["predicted: cat (100 %)", "right: dog"],
-        ["predicted: dog (80 %)", "right: cat"],
-        ["predicted: dog (70 %)", "right: cat"],
+        ["said cat (100 %)", "is dog"],
+        ["said dog (80 %)", "is cat"],
+        ["said dog (70 %)", "is cat"],
     ]
     for caption, name in zip(captions, ("dog/2.png", "cat/3.png", "cat/1.png"), strict=True):
         assert caption[2].endswith(f"test/{name}")
-        assert len(caption[2]) <= 40
+        assert len(caption[2]) <= 28
     np.testing.assert_array_equal(pixels[:, 0, 0, 0], [10 * 7, 10 * 4, 10 * 2])
 
 

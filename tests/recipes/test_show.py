@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 from shapes import shapes_dataset
 
-from recipes import show
+from recipes import plots, show
 from recipes.command import exit_code
 from recipes.data import image_files, records, voc
 from recipes.data.records import Records
@@ -173,3 +173,20 @@ def test_training_begins_with_what_there_is(tiny_network, run_train, tmp_path, c
     assert run_train(tmp_path / "run", "epochs=1", recipe="digits-mobilenetv2-static") == 0
     output = capsys.readouterr().out
     assert output.startswith("10 classes, 1295 training, 143 validation, 359 test pictures; the largest")
+
+
+def test_names_on_a_sheet_can_be_read(tmp_path):
+    """The site shows a picture 690 pixels wide at most, beside letters of 13 to 16 pixels."""
+    sizes, longest = [], "a name of twenty-eight signs"
+
+    def draw(axes, number):
+        axes.set_title(longest, fontsize=plots.SHEET_FONT)
+        plots.draw_box(axes, (0.2, 0.2, 0.8, 0.8), number, "pear 90%")
+        width = axes.figure.get_size_inches()[0]
+        sizes.extend(text.get_fontsize() / 72 * 690 / width for text in (axes.title, *axes.texts))
+        extent = axes.title.get_window_extent()
+        assert extent.width / axes.figure.dpi < width / plots.COLUMNS
+
+    plots.draw_sheet(np.zeros((8, 32, 32, 3)), draw, "a title", tmp_path / "sheet.png")
+    assert len(longest) == plots.SHEET_CHARACTERS
+    assert min(sizes) > 9.5
