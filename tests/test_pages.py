@@ -111,6 +111,9 @@ def test_links_lead_somewhere(name):
 def test_a_guide_is_short_and_a_notebook_has_its_code(name):
     assert len(PAGES[name].split()) < 1000  # five minutes
     cells = json.loads(notebook(PAGES[name], "https://example.org/sb_keras"))["cells"]
-    code = [cell["source"].removeprefix("%%bash\n") for cell in cells if cell["cell_type"] == "code"]
+    code = [cell["source"].removeprefix("%%bash -e\n") for cell in cells if cell["cell_type"] == "code"]
     run = [block.code.replace(".venv/bin/", "").strip() for block in blocks(PAGES[name]) if block.run]
-    assert code[1:] == run  # the first one installs
+    shown = [source for source in code if source.startswith("from IPython.display import Image")]
+    assert [source for source in code if source not in shown][1:] == run  # the first one installs
+    files = re.findall(r"<!-- written: (\S+) -->\n!\[", PAGES[name])
+    assert [re.search(r'Image\("(.+)", width', source)[1] for source in shown] == files
