@@ -13,7 +13,7 @@ from recipes.plots import SHEET_CHARACTERS, SHEET_FONT, draw_sheet, new_figure, 
 HEAD = ("class", "images", "recall", "precision")
 BINS = 15  # Guo et al.'s
 PICTURES = 16
-FONT, SMALLEST_FONT = 9, 5  # points
+FONT, SMALLEST_FONT = 11, 5  # points
 CHARACTER = 0.7  # the width of a wide one, in font sizes
 CLASS_CHARACTERS = 24  # that are drawn of a name
 
