@@ -8,6 +8,7 @@ from sb_keras.models.stages import make_divisible
 KINDS = ("static", "se-block", "se", "sb", "dyconv")
 CLASSES = 10
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
+OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def images_and_labels(network):
     return images, generator.integers(0, CLASSES, network.batch_size)
 
 
-def sb_keras_model(network, kind, precision="float32"):
+def sb_keras_model(network, kind, optimizer="sgd", precision="float32"):
     """This package's network and optimizer, compiled."""
     import keras
 
@@ -64,19 +65,25 @@ def sb_keras_model(network, kind, precision="float32"):
     builder = sb_keras.CifarMobileNetV2 if network.cifar else sb_keras.MobileNetV2
     size = network.image_size
     model = builder((size, size, 3), network.width, attention=kind, classes=CLASSES)
-    optimizer = sb_keras.optimizers.SGD(LEARNING_RATE, MOMENTUM, coupled_weight_decay=WEIGHT_DECAY)
+    if optimizer == "sgd":
+        optimizer = sb_keras.optimizers.SGD(LEARNING_RATE, MOMENTUM, coupled_weight_decay=WEIGHT_DECAY)
+    else:
+        optimizer = sb_keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
-def stock_keras_model(network, kind):
+def stock_keras_model(network, kind, optimizer="sgd"):
     """The same network in stock Keras layers, with Keras's optimizer."""
     import keras
 
     from benchmarks.stock_keras import mobilenet_v2
 
     model = mobilenet_v2(network, kind, CLASSES)
-    optimizer = keras.optimizers.SGD(LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
+    if optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
+    else:
+        optimizer = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
@@ -88,20 +95,22 @@ def step_products(network, kind):
     return 3 * network.batch_size * sb_keras.profile(sb_keras_model(network, kind)).total.madds
 
 
-def sb_keras_step(network, kind, precision="float32"):
+def sb_keras_step(network, kind, optimizer="sgd", precision="float32"):
     """One step of this package's network."""
-    return _keras_step(sb_keras_model(network, kind, precision), network)
+    return _keras_step(sb_keras_model(network, kind, optimizer, precision), network)
 
 
-def stock_keras_step(network, kind):
+def stock_keras_step(network, kind, optimizer="sgd"):
     """One step of the network in stock Keras layers."""
-    return _keras_step(stock_keras_model(network, kind), network)
+    return _keras_step(stock_keras_model(network, kind, optimizer), network)
 
 
 def _keras_step(model, network):
     import tensorflow as tf
 
-    model.optimizer.build(model.trainable_variables)
+    from recipes.tasks import TASKS
+
+    TASKS["classification"].create_state(model, CLASSES)
     model.make_train_function()
     batches = iter(tf.data.Dataset.from_tensors(images_and_labels(network)).repeat())
 
@@ -111,7 +120,7 @@ def _keras_step(model, network):
     return step
 
 
-def pytorch_step(network, kind):
+def pytorch_step(network, kind, optimizer="sgd"):
     """One step of the same network in PyTorch, channels last."""
     import torch
 
@@ -119,9 +128,12 @@ def pytorch_step(network, kind):
 
     torch.manual_seed(0)
     model = MobileNetV2(network, kind, CLASSES)
-    optimizer = torch.optim.SGD(
-        model.parameters(), LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
-    )
+    if optimizer == "sgd":
+        optimizer = torch.optim.SGD(
+            model.parameters(), LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
+        )
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -21,7 +21,7 @@ def main(argv=None):
     output.check(args)
     network = NETWORKS[0]
     variants = {
-        (kind, precision): functools.partial(sb_keras_step, network, kind, precision)
+        (kind, precision): functools.partial(sb_keras_step, network, kind, precision=precision)
         for kind in KINDS
         for precision in PRECISIONS
     }

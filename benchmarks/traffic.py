@@ -23,6 +23,8 @@ from recipes.tasks import TASKS
 # Operations that compute nothing on a tensor's elements: no pass over memory.
 FREE = {"Const", "ExpandDims", "Identity", "IdentityN", "NoOp", "Placeholder", "PreventGradient"}
 FREE |= {"ReadVariableOp", "Reshape", "Shape", "ShapeN", "Squeeze", "StopGradient", "VarHandleOp"}
+# Attention branches and updates of weights: functions that are called.
+CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 LARGE = 2**20  # bytes; an operation that moves fewer costs its call rather than its bytes
 HEAD = (
     *("network", "kind", "implementation", "operations", "large_operations"),
@@ -66,14 +68,26 @@ def training_graph(model, network):
 def count(graph):
     """Operations that compute, those among them that move a megabyte, and the bytes that all move.
 
-    Counted are operations on which some output of the graph or a change of a variable depends.
+    Counted are operations on which some output of the graph or a change of a variable depends; of called
+    functions the operations, not the bytes, which are few.
     """
+    called = _functions(graph)
     operations = large = total = 0
     for operation in _needed(graph):
-        if operation.type not in FREE:
+        if operation.type in CALLS:
+            operations += called[operation.get_attr("f").name]
+        elif operation.type not in FREE:
             moved = sum(map(_bytes, (*operation.inputs, *operation.outputs)))
             operations, large, total = operations + 1, large + (moved >= LARGE), total + moved
     return operations, large, total
+
+
+def _functions(graph):
+    """How many operations that compute each function has; nothing in it is as large as a feature map."""
+    return {
+        function.signature.name: sum(node.op not in FREE for node in function.node_def)
+        for function in graph.as_graph_def().library.function
+    }
 
 
 def _needed(graph):

@@ -1,11 +1,16 @@
 """The paper's optimizer, SGD as PyTorch defines it, and AdamW; each with learning rates by layer."""
 
+import functools
 import math
 
 import keras
 from keras import ops
 
 from sb_keras.arguments import check_positive
+
+_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _TENSORFLOW:
+    from sb_keras import grouped_updates
 
 
 class _LayerRates(keras.optimizers.Optimizer):
@@ -36,6 +41,22 @@ class _LayerRates(keras.optimizers.Optimizer):
         """The learning rate of a weight."""
         multiplier = self._multipliers[self._get_variable_index(variable)]
         return learning_rate if multiplier == 1.0 else learning_rate * ops.cast(multiplier, variable.dtype)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """Keras's hook, which calls `update_step` for each weight; TensorFlow updates many in a call here."""
+        if not self._groups(trainable_variables):
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        import tensorflow as tf
+
+        groups = {}
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            index = self._get_variable_index(variable)
+            kind = self._multipliers[index], self._use_weight_decay(variable)
+            names = (grouped_updates.handle(v) for v in (variable, *self._state(index)))
+            groups.setdefault(kind, []).append((*names, tf.convert_to_tensor(gradient)))
+        for (multiplier, decays), rows in groups.items():
+            self._update_group(rows, learning_rate, multiplier, decays)
 
     def get_config(self):
         multipliers = self.learning_rate_multipliers
@@ -97,28 +118,26 @@ class SGD(_LayerRates, keras.optimizers.SGD):
             self.assign_sub(variable, learning_rate * step)
             return
         velocity = self.momentums[self._get_variable_index(variable)]
-        if keras.backend.backend() == "tensorflow":
-            self._apply_momentum(variable, velocity, step, learning_rate)
+        if _TENSORFLOW:
+            handles = grouped_updates.handle(variable), grouped_updates.handle(velocity)
+            grouped_updates.apply_momentum(*handles, step, learning_rate, self.momentum, self.nesterov)
             return
         self.assign(velocity, self.momentum * velocity + step)
         step = step + self.momentum * velocity if self.nesterov else velocity
         self.assign_sub(variable, learning_rate * step)
 
-    def _apply_momentum(self, variable, velocity, step, learning_rate):
-        """One kernel for the last two lines: attention has a network take hundreds of small updates."""
-        import tensorflow as tf
+    def _groups(self, variables):
+        return _TENSORFLOW and self.momentum and grouped_updates.can_group(variables)
 
-        def handle(x):
-            return (x.value if isinstance(x, keras.Variable) else x).handle
+    def _state(self, index):
+        return [self.momentums[index]]
 
-        tf.raw_ops.ResourceApplyMomentum(
-            var=handle(variable),
-            accum=handle(velocity),
-            lr=learning_rate,
-            grad=step,
-            momentum=self.momentum,
-            use_nesterov=self.nesterov,
+    def _update_group(self, rows, learning_rate, multiplier, decays):
+        del decays  # Keras's own decay, which is another one
+        make = functools.partial(
+            grouped_updates.momentum, self.coupled_weight_decay, self.momentum, self.nesterov
         )
+        grouped_updates.update(make, rows, learning_rate * multiplier)
 
     def get_config(self):
         return {**super().get_config(), "coupled_weight_decay": self.coupled_weight_decay}
@@ -146,3 +165,23 @@ class AdamW(_LayerRates, keras.optimizers.AdamW):
     def update_step(self, gradient, variable, learning_rate):
         learning_rate = self.rate_of(variable, ops.cast(learning_rate, variable.dtype))
         super().update_step(gradient, variable, learning_rate)
+
+    def _apply_weight_decay(self, variables):
+        if not self._groups(variables):
+            super()._apply_weight_decay(variables)
+
+    def _groups(self, variables):
+        return _TENSORFLOW and not self.amsgrad and grouped_updates.can_group(variables)
+
+    def _state(self, index):
+        return [self._momentums[index], self._velocities[index]]
+
+    def _update_group(self, rows, learning_rate, multiplier, decays):
+        make = functools.partial(
+            grouped_updates.adam,
+            self.weight_decay if decays else None,
+            self.beta_1,
+            self.beta_2,
+            self.epsilon,
+        )
+        grouped_updates.update(make, rows, learning_rate * multiplier, learning_rate, self.iterations + 1)

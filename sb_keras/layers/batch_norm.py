@@ -1,6 +1,6 @@
 """Batch normalization that is fused where TensorFlow can fuse it."""
 
-from typing import Any
+import functools
 
 import keras
 
@@ -42,78 +42,55 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(axis, momentum, epsilon, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        if training and self.trainable and mask is None and self._fusible(inputs):
-            outputs, mean, variance = _maps(self, inputs) if len(inputs.shape) == 4 else _rows(self, inputs)
-            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign_sub((moving - value) * (1.0 - self.momentum))
-            return outputs
+        if training and mask is None and len(inputs.shape) == 4 and self.axis in (-1, 3) and self.is_fused():
+            return _train_maps(self, inputs)
         # Inference stays with Keras: for a convolution, a fused batch norm and a tanh in a row,
         # TensorFlow's graph optimizer picks a CPU kernel that does not exist.
         return super().call(inputs, training=training, mask=mask)
 
-    def _fusible(self, inputs):
+    def is_fused(self):
+        """Whether training is left to TensorFlow, in feature maps here or in an attention branch."""
         return (
             keras.backend.backend() == "tensorflow"
-            and len(inputs.shape) in (2, 4)
-            and self.axis in (-1, len(inputs.shape) - 1)
+            and self.trainable
             and self.scale
             and self.center
             and not self.renorm
             and not self.synchronized
             and self.variable_dtype == "float32"
-            and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "bfloat16", "float16")
+            and self.compute_dtype in ("float32", "bfloat16", "float16")
         )
 
 
-def _maps(norm, x):
-    """Normalized feature maps, their mean and variance: one kernel, and one for the gradient."""
+if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=norm.gamma,
-        offset=norm.beta,
-        mean=[],
-        variance=[],
-        epsilon=norm.epsilon,
-        is_training=True,
-    )
-    # The kernel returns the unbiased variance, n / (n - 1) times the one that Keras averages.
-    count = tf.cast(tf.size(x) // tf.size(mean), variance.dtype)
-    return outputs, mean, variance * ((count - 1.0) / count)
+    def _train_maps(norm, x):
+        """Normalized feature maps: one kernel, and one for the gradient; moves the moving averages."""
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=norm.gamma,
+            offset=norm.beta,
+            mean=[],
+            variance=[],
+            epsilon=norm.epsilon,
+            is_training=True,
+        )
+        moving = norm.moving_mean, norm.moving_variance
+        moved = _moved(norm.momentum, x.dtype.name)(x, mean, variance, *map(tf.convert_to_tensor, moving))
+        for variable, value in zip(moving, moved, strict=True):
+            value.set_shape(variable.shape)
+            variable.assign(value)
+        return outputs
 
+    @functools.cache
+    def _moved(momentum, dtype):
+        def moved(x, mean, variance, moving_mean, moving_variance):
+            # The kernel returns the unbiased variance, n / (n - 1) times the one that Keras averages.
+            count = tf.cast(tf.size(x) // tf.size(mean), variance.dtype)
+            pairs = (moving_mean, mean), (moving_variance, variance * ((count - 1.0) / count))
+            return [moving - (moving - value) * (1.0 - momentum) for moving, value in pairs]
 
-def _rows(norm, x):
-    """Normalized rows (batch, channels), as attention branches have them, their mean and variance.
-
-    With x̂ = (x − μ) / σ and y = γ x̂ + β, and Σ over the batch of n:
-
-        ∂ℓ/∂β = Σ ∂ℓ/∂y,  ∂ℓ/∂γ = Σ x̂ ∂ℓ/∂y,  ∂ℓ/∂x = γ/σ (∂ℓ/∂y − (∂ℓ/∂β + x̂ ∂ℓ/∂γ) / n)
-
-    They are small, and there are a hundred of them: what costs is the number of operations, of which
-    automatic differentiation through the moments makes ten more for each.
-    """
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def normalize(x, gamma, beta):
-        mean = tf.reduce_mean(x, axis=0)
-        centred = x - mean
-        variance = tf.reduce_mean(tf.square(centred), axis=0)
-        inverse = tf.math.rsqrt(variance + norm.epsilon)
-        normalized = centred * inverse
-
-        def gradient(upstream, *_):  # nothing is differentiated by way of the moving averages
-            by_beta = tf.reduce_sum(upstream, axis=0)
-            by_gamma = tf.reduce_sum(upstream * normalized, axis=0)
-            count = tf.cast(tf.shape(x)[0], x.dtype)
-            by_x = gamma * inverse * (upstream - (by_beta + normalized * by_gamma) / count)
-            return by_x, by_gamma, by_beta
-
-        return (normalized * gamma + beta, mean, variance), gradient
-
-    # Halves are normalized in single precision, as Keras does.
-    gamma, beta = tf.convert_to_tensor(norm.gamma), tf.convert_to_tensor(norm.beta)
-    normalized: Any = normalize(tf.cast(x, "float32"), gamma, beta)
-    outputs, mean, variance = normalized
-    return tf.cast(outputs, x.dtype), mean, variance
+        vector = tf.TensorSpec((None,), "float32")
+        signature = [tf.TensorSpec((None,) * 4, dtype), *[vector] * 4]
+        return tf.function(moved, signature, autograph=False, experimental_attributes={"_noinline": True})

@@ -49,8 +49,8 @@ def _tensorflow():
     return keras.backend.backend() == "tensorflow"
 
 
-def _expand(values):
-    return ops.reshape(values, (-1, 1, 1, values.shape[-1]))
+def _expand(values, channels=None):
+    return ops.reshape(values, (-1, 1, 1, channels or values.shape[-1]))
 
 
 if _tensorflow():
@@ -77,7 +77,7 @@ if _tensorflow():
         height, width, count = _positions(x)
 
         def gradient(upstream):
-            return tf.tile(_expand(upstream / count), (1, height, width, 1))
+            return tf.tile(_expand(upstream / count, x.shape[-1]), (1, height, width, 1))
 
         return _mean(x), gradient
 
@@ -86,7 +86,7 @@ if _tensorflow():
         count = _positions(x)[-1]
 
         def gradient(upstream, upstream_of_average):
-            return upstream + _expand(upstream_of_average / count)
+            return upstream + _expand(upstream_of_average / count, x.shape[-1])
 
         return (tf.identity(x), _mean(x)), gradient
 

@@ -12,6 +12,9 @@ from sb_keras.layers.batch_norm import BatchNormalization
 from sb_keras.layers.channels_last import ChannelsLast
 from sb_keras.layers.channelwise import global_average
 
+if keras.backend.backend() == "tensorflow":
+    from sb_keras.layers.branch import train_branch
+
 _MAP_OR_AVERAGE = keras.layers.InputSpec(min_ndim=2, max_ndim=4)
 
 
@@ -80,6 +83,8 @@ class Excitation(ChannelsLast):
             self.excite_bn.build((batch, self.units))
 
     def call(self, inputs, training=None):
+        if training and self._is_one_pass():
+            return train_branch(self, inputs)
         x = self.squeeze(global_average(inputs) if len(inputs.shape) == 4 else inputs)
         if self.squeeze_bn is not None:
             x = self.squeeze_bn(x, training=training)
@@ -90,6 +95,10 @@ class Excitation(ChannelsLast):
         if self.excite_bn is not None:
             x = self.excite_bn(x, training=training)
         return x
+
+    def _is_one_pass(self):
+        norms = self.squeeze_bn, self.excite_bn
+        return keras.backend.backend() == "tensorflow" and all(norm and norm.is_fused() for norm in norms)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.units)

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from reference import TOLERANCE, excitation, images, randomize, to_numpy
 
 from sb_keras.layers import Excitation
@@ -68,3 +69,86 @@ def test_weights_are_named_and_without_bias():
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Excitation(**{"units": 4, "hidden_units": 2, **arguments})
+
+
+class TestTrainingPass:
+    """On TensorFlow a branch in training is a function with its own gradient, elsewhere Keras's layers."""
+
+    def expected(self, layer, x, mask):
+        """F(x) of the layer's weights in Keras's operations, and the moving averages after it."""
+
+        def norm(layer, x):
+            x = keras.ops.cast(x, "float32")
+            mean, variance = keras.ops.moments(x, axes=0)
+            for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+                moved.append(layer.momentum * to_numpy(moving) + (1 - layer.momentum) * to_numpy(value))
+            y = (x - mean) / keras.ops.sqrt(variance + layer.epsilon) * layer.gamma + layer.beta
+            return keras.ops.cast(y, layer.compute_dtype)
+
+        def dense(layer, x):
+            y = keras.ops.matmul(x, keras.ops.cast(layer.kernel, layer.compute_dtype))
+            return y if layer.bias is None else y + keras.ops.cast(layer.bias, layer.compute_dtype)
+
+        moved = []
+        h = keras.ops.relu(norm(layer.squeeze_bn, dense(layer.squeeze, x))) * keras.ops.cast(mask, x.dtype)
+        return norm(layer.excite_bn, dense(layer.excite, h)), moved
+
+    @pytest.mark.parametrize("use_bias", [False, True])
+    @pytest.mark.parametrize("dropout", [0.0, 0.5])
+    @pytest.mark.parametrize(
+        # bfloat16 has 8 bits, and the gradient passes a dozen roundings.
+        ("policy", "tolerance"),
+        [("float32", 2e-5), ("mixed_bfloat16", 16 * 2**-8)],
+    )
+    def test_equals_automatic_differentiation(self, rng, use_bias, dropout, policy, tolerance):
+        layer = Excitation(5, 3, dropout=dropout, use_bias=use_bias, dtype=policy)
+        layer.build((None, 4))
+        randomize(layer, rng)
+        mask = rng.integers(0, 2, (7, 3)) / 0.5 if dropout else np.ones((7, 3))
+        if dropout:
+            layer.drop = lambda ones, training: tf.cast(mask, ones.dtype)
+        x, upstream = (tf.constant(images(rng, 7, n), layer.compute_dtype) for n in (4, 5))
+        results = []
+        for call in (
+            lambda x: self.expected(layer, x, mask),
+            tf.function(lambda x: (layer(x, training=True), None)),
+        ):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y, moved = call(x)
+                loss = tf.reduce_sum(tf.cast(y * upstream, "float32"))
+            results.append([to_numpy(t) for t in (y, *tape.gradient(loss, [x, *layer.trainable_variables]))])
+            if moved:
+                expected_moved = moved
+        assert len(results[0]) == len(results[1]) == 2 + (8 if use_bias else 6)
+        for ours, expected in zip(results[1], results[0], strict=True):
+            scale = max(1, np.abs(expected).max())
+            np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance * scale)
+        norms = layer.squeeze_bn, layer.excite_bn
+        moving = [to_numpy(v) for norm in norms for v in (norm.moving_mean, norm.moving_variance)]
+        for ours, expected in zip(moving, expected_moved, strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance)
+
+    def test_branches_of_all_shapes_share_a_function(self):
+        """Otherwise a network's first step takes twice as long, and nothing else shows it."""
+
+        def functions(*sizes):
+            layers = [Excitation(units, hidden) for _, hidden, units in sizes]
+
+            @tf.function
+            def gradients(*inputs):
+                with tf.GradientTape() as tape:
+                    loss = tf.add_n(
+                        [tf.reduce_sum(f(x, training=True)) for f, x in zip(layers, inputs, strict=True)]
+                    )
+                return tape.gradient(loss, [w for layer in layers for w in layer.trainable_variables])
+
+            for layer, (channels, _, _) in zip(layers, sizes, strict=True):
+                layer.build((None, channels))
+            specs = [tf.TensorSpec((None, channels)) for channels, _, _ in sizes]
+            graph = gradients.get_concrete_function(*specs).graph
+            calls = [op for op in graph.get_operations() if op.type == "PartitionedCall"]
+            return len(graph.as_graph_def().library.function), len(calls)
+
+        assert functions((4, 2, 3)) == (2, 2)
+        assert functions((4, 2, 3), (8, 6, 5), (16, 16, 16)) == (2, 6)
