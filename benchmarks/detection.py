@@ -19,7 +19,7 @@ HEAD = ("network", "part", "wall_ms", "wall_ms_q1", "wall_ms_q3", "cpu_ms", "ima
 def main(argv=None):
     parser = output.parser("detection", (__doc__ or "").partition("\n")[0])
     kinds = ("static", "se", "sb")
-    parser.add_argument("--kinds", nargs="+", choices=kinds, default=("static", "sb"), metavar="KIND")
+    output.add_kinds(parser, kinds, ("static", "sb"))
     parser.add_argument("--width", type=float, default=0.35, help="of the backbone (default: %(default)s)")
     args = parser.parse_args(argv)
     output.check(args)

@@ -10,11 +10,26 @@ def parser(module, description, rounds=15):
     """A command line with the number of rounds and the files to write."""
     result = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=description)
     result.add_argument(
-        "--rounds", type=_rounds, default=rounds, help="measured steps of each (default: %(default)s)"
+        "--rounds",
+        type=_rounds,
+        default=rounds,
+        help="measured steps of each, at least 2 (default: %(default)s)",
     )
     result.add_argument("--csv", metavar="FILE", help="also writes every measurement")
     result.add_argument("--plot", metavar="FILE", help="also draws them")
     return result
+
+
+def add_kinds(parser, kinds, default):
+    """Adds the option of which attention is measured."""
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=kinds,
+        default=default,
+        metavar="KIND",
+        help=f"of {', '.join(kinds)} (default: {' '.join(default)})",
+    )
 
 
 def check(args):

@@ -27,7 +27,7 @@ HEAD = (
 def main(argv=None):
     parser = output.parser("scaling", (__doc__ or "").partition("\n")[0])
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), metavar="AXIS")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["static", "sb"], metavar="KIND")
+    output.add_kinds(parser, KINDS, ("static", "sb"))
     args = parser.parse_args(argv)
     output.check(args)
     rows = [row for axis in args.axes for row in measure(axis, AXES[axis], args.kinds, args.rounds)]

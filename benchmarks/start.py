@@ -32,9 +32,7 @@ HEAD = (
 
 def main(argv=None):
     parser = output.parser("start", (__doc__ or "").partition("\n")[0], rounds=5)
-    parser.add_argument(
-        "--kinds", nargs="+", choices=KINDS, default=["static", "sb", "dyconv"], metavar="KIND"
-    )
+    output.add_kinds(parser, KINDS, ("static", "sb", "dyconv"))
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="default: %(default)s")
     args = parser.parse_args(argv)
     output.check(args)
@@ -45,9 +43,10 @@ def main(argv=None):
     kinds = list(dict.fromkeys(["static", *args.kinds]))
     variants = [(name, kind) for kind in kinds for name in names]
     starts = {variant: [] for variant in variants}
-    for number in progress(range(args.rounds * len(variants)), unit="start"):
-        name, kind = variants[number % len(variants)]
-        starts[name, kind].append(start(name, kind, args.optimizer))
+    for number in range(args.rounds):
+        print(f"round {number + 1} of {args.rounds}", file=sys.stderr, flush=True)
+        for name, kind in progress(variants, unit="start"):
+            starts[name, kind].append(start(name, kind, args.optimizer))
     rows = _rows(starts, args.optimizer)
     output.show(args, HEAD, rows)
     output.save(args, plot, HEAD, rows)

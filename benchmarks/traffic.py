@@ -36,7 +36,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.traffic", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND")
+    output.add_kinds(parser, KINDS, KINDS)
     parser.add_argument("--csv", metavar="FILE", help="also writes every count")
     args = parser.parse_args(argv)
     output.check(args)

@@ -23,7 +23,7 @@ def main(argv=None):
     parser = output.parser("training", (__doc__ or "").partition("\n")[0])
     names = {network.name.replace(" ", "-"): network for network in NETWORKS}
     parser.add_argument("--networks", nargs="+", choices=names, default=list(names), metavar="N")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND")
+    output.add_kinds(parser, KINDS, KINDS)
     args = parser.parse_args(argv)
     output.check(args)
 

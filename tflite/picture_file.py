@@ -22,7 +22,10 @@ class PictureFile:
     def __init__(self, path):
         metadata = read_metadata(path)
         if metadata is None or metadata.mean is None:
-            raise UserError(f"{path} does not say how its input is normalized: it has no metadata")
+            raise UserError(
+                f"{path} does not say how its input is normalized: it has no metadata. "
+                "Convert it again, with --mean and --std or from a run directory"
+            )
         self._normalization = metadata.mean, metadata.std
         self.labels = metadata.labels or ()
         self.interpreter = open_interpreter(path)

@@ -38,11 +38,10 @@ _PICTURE = re.compile(
 
 def on_files(files, config):
     """Adds the pages that are not in docs/, what they show, the notebooks, and what is made from the code."""
-    repository = config.repo_url or "ADDRESS_OF_THIS_REPOSITORY"
     for file in list(files.documentation_pages()):
         if file.src_uri.startswith("guides/"):
             name = pathlib.PurePath(file.src_uri).stem
-            text = pages.notebook(file.content_string, repository)
+            text = pages.notebook(file.content_string, config.repo_url)
             files.append(File.generated(config, f"notebooks/{name}.ipynb", content=text))
     for source, uri in OUTSIDE.items():
         files.append(File.generated(config, uri, content=(ROOT / source).read_text(encoding="utf-8")))
@@ -76,7 +75,8 @@ def on_page_markdown(markdown, page, config, files):
         name = pathlib.PurePath(uri).stem
         title, _, rest = markdown.partition("\n")
         markdown = (
-            f"{title}\n\n[This page as a notebook](../notebooks/{name}.ipynb), for Jupyter and Colab.\n{rest}"
+            f"{title}\n\n[This page as a notebook](../notebooks/{name}.ipynb), for Jupyter"
+            f"{' and Colab' if config.repo_url else ''}.\n{rest}"
         )
     markdown = _PICTURE.sub(r"![\2](\3#only-light)![\2](\1#only-dark)", markdown)
     source = pathlib.PurePath(_source(uri))

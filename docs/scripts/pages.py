@@ -32,17 +32,20 @@ def notebook(text, repository):
 
     Args:
         text: The page.
-        repository: Address of the repository, which the first cell clones.
+        repository: Address of the repository, which the first cell clones; None where there is none, and the
+            notebook is for a checkout.
     """
-    setup = (
+    setup = _code(
         "# What the page needs. Leave it out in a checkout that is set up, with its environment activated.\n"
         f"!git clone {repository} sb_keras\n"
         "%cd sb_keras\n"
         "%pip install --quiet -c constraints.txt -e '.[compression,jax]'\n"
         "%pip install --quiet -c constraints.txt --no-deps tensorflow-model-optimization\n"
     )
+    if repository is None:
+        setup = _markdown("Run this notebook in the root of a checkout, with its environment activated.")
     position = text.index("\n") + 1
-    cells = [_markdown(text[:position]), _code(setup)]
+    cells = [_markdown(text[:position]), setup]
     for block in blocks(text):
         if block.run:
             cells += [*_shown(text[position : block.start]), _code(_as_cell(block))]
@@ -76,6 +79,9 @@ def _shown(text):
 
 def _markdown(text):
     """A cell of text: without pictures, and with links only to where one gets from anywhere."""
+    text = re.sub(r"<picture>.*?</picture>\n?", "", text, flags=re.DOTALL).replace(
+        ".venv/bin/python", "python"
+    )
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)\n?", "", text)
     text = re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
     return {"cell_type": "markdown", "metadata": {}, "source": text.strip()}

@@ -63,15 +63,15 @@ def networks():
 def table():
     """A row a run."""
     lines = [
-        "| run | network | attention | data | epochs | seed | parameters | test, % |",
+        "| run | test, % | data | network | attention | epochs | seed | parameters |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for run in found():
         recipe, model = run.recipe, run.recipe.model
         lines.append(
-            f"| [{run.path.name}](cards.md#{anchor(run)}) | {model.builder} ×{model.width_multiplier:g} "
-            f"| {model.attention.kind} | {recipe.data.name} | {run.result['epochs']} | {recipe.seed} "
-            f"| {_count(run)} | {run.score:.2f} |"
+            f"| [{run.path.name}](cards.md#{anchor(run)}) | {run.score:.2f} | {recipe.data.name} "
+            f"| {model.builder} ×{model.width_multiplier:g} | {model.attention.kind} "
+            f"| {run.result['epochs']} | {recipe.seed} | {_count(run)} |"
         )
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from recipes.data.image_files import SUFFIXES
-from recipes.errors import UserError
+from recipes.errors import UserError, suggestion
 
 # The usual names of a split's folder, in any case.
 SPLITS = {
@@ -117,7 +117,10 @@ def pictures_of(folder, classes, left_out):
     """
     unknown = sorted(set(class_names(folder)) - set(classes))
     if unknown:
-        raise UserError(f"{folder} has classes that the training images lack: {', '.join(unknown)}")
+        raise UserError(
+            f"{folder} has classes that the training images lack: {', '.join(unknown)}."
+            + "".join(suggestion(name, classes) for name in unknown)
+        )
     for path in sorted(folder.iterdir()):
         if _is_hidden(path.name):
             left_out.add("hidden", path)

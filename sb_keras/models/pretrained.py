@@ -99,7 +99,7 @@ def _download(model, width_multiplier, network):
     except Exception as error:  # Keras raises this class itself
         raise ValueError(
             f"cannot download {IMAGENET_URL}{name} ({str(error).splitlines()[0]}). "
-            "Download it elsewhere, and give its path as `weights`"
+            "Download it elsewhere, and give its path as `weights` (to a recipe: --set model.weights=FILE)"
         ) from error
 
 

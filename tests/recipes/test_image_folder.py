@@ -287,8 +287,8 @@ def test_no_directory():
             "has val and test, with folders of their own, but no 'train' folder",
         ),
         (
-            lambda root: (write_classes(root / "train"), write_classes(root / "test", ("cat", "dog", "eel"))),
-            r"test has classes that the training images lack: eel",
+            lambda root: (write_classes(root / "train"), write_classes(root / "test", ("cat", "dogs"))),
+            r"test has classes that the training images lack: dogs\. Did you mean dog\?",
         ),
         (
             lambda root: (

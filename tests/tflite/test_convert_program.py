@@ -1,6 +1,7 @@
 """The program that converts, and its files."""
 
 import functools
+import re
 
 import keras
 import numpy as np
@@ -101,6 +102,8 @@ def test_gate(run, tmp_path, capsys, monkeypatch):
     out.write_bytes(b"old")
     assert command(run.path, "--out", out, "--quantize", "dynamic", "--evaluate", "--overwrite") == 1
     printed = capsys.readouterr()
+    assert re.search(r"\d+ test images; the file loses .* points, at most 1 are allowed", printed.out)
+    assert "--max-drop allows more" in printed.out
     assert "layers that depart most" in printed.out
     table = printed.out.split("depart most")[1].splitlines()
     layer, error = table[3].split()  # the worst one, behind title, head and rule
@@ -108,6 +111,9 @@ def test_gate(run, tmp_path, capsys, monkeypatch):
     assert float(error.rstrip("%")) > 50
     assert printed.err.splitlines()[-1] == f"{out} was not written"
     assert out.read_bytes() == b"old"
+    few = ("--quantize", "dynamic", "--evaluate", "--images", 4, "--overwrite")
+    assert command(run.path, "--out", out, *few) == 1
+    assert "at most 25 are allowed\nOne image is 25 points" in capsys.readouterr().out
     assert command(run.path, "--out", out, "--evaluate", "--max-drop", -1) == 2
     assert "--max-drop must be finite and at least 0.0" in capsys.readouterr().err
 
