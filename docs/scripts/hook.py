@@ -70,6 +70,7 @@ def on_page_markdown(markdown, page, config, files):
     if uri == "index.md":
         page.meta["hide"] = ["navigation"]
     if uri == "runs.md":
+        page.meta["hide"] = ["toc"]  # a wide table
         markdown = markdown.replace("<!-- runs -->", runs.table())
     if uri.startswith("guides/"):
         name = pathlib.PurePath(uri).stem
