@@ -1,4 +1,4 @@
-"""How long it takes until a training has begun: imports, the network, its first step, its second.
+"""How long it takes until a training has begun: building the network, its first step, its second.
 
 python -m benchmarks.start [--kinds KIND ...] [--optimizer NAME] [--rounds N] [--csv FILE] [--plot FILE]
 
@@ -6,7 +6,6 @@ The first step of a Keras network is traced, and its graph prepared; what is lef
 Every start is a process of its own, and the networks start in turn.
 """
 
-import importlib
 import importlib.util
 import multiprocessing
 import statistics
@@ -17,12 +16,7 @@ from benchmarks import output
 from benchmarks.networks import IMPLEMENTATIONS, KINDS, NETWORKS, OPTIMIZERS
 from recipes.command import exit_code, progress
 
-IMPORTS = {
-    "sb_keras": ("tensorflow", "sb_keras.models", "sb_keras.optimizers"),
-    "stock Keras": ("tensorflow", "keras"),
-    "PyTorch": ("torch",),
-}
-PHASES = ("import", "build", "first_step", "second_step")
+PHASES = ("build", "first_step", "second_step")
 HEAD = (
     *("network", "kind", "optimizer", "implementation"),
     *(f"{phase}_cpu_s" for phase in PHASES),
@@ -47,7 +41,7 @@ def main(argv=None):
         print(f"round {number + 1} of {args.rounds}", file=sys.stderr, flush=True)
         for name, kind in progress(variants, unit="start"):
             starts[name, kind].append(start(name, kind, args.optimizer))
-    rows = _rows(starts, args.optimizer)
+    rows = list(_rows(starts, args.optimizer))
     output.show(args, HEAD, rows)
     output.save(args, plot, HEAD, rows)
 
@@ -67,7 +61,6 @@ def _start(implementation, kind, optimizer):
         seconds[phase] = time.process_time() - cpu, time.perf_counter() - wall
         return result
 
-    timed("import", lambda: [importlib.import_module(module) for module in IMPORTS[implementation]])
     step = timed("build", IMPLEMENTATIONS[implementation], NETWORKS[0], kind, optimizer)
     timed("first_step", step)
     timed("second_step", step)
