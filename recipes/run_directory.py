@@ -73,7 +73,7 @@ class RunDirectory:
                 listed = in_words(differences)
                 if [key for key, *_ in differences] == ["data.directory"]:
                     listed += f"; if the folder was moved, change it in {self._recipe_file}"
-                raise UserError(f"{self.path} belongs to another recipe: {listed}")
+                raise UserError(f"{self.path} belongs to another recipe: {listed}. Choose another --run-dir")
         elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is not a directory; choose another --run-dir")
         elif self.path.is_dir() and any(not is_temporary(path) for path in self.path.iterdir()):

@@ -35,6 +35,8 @@ def test_every_public_name_is_there(module):
 def test_every_key_is_there():
     page = reference.recipe_keys()
     assert all(f"- `{key}` (" in page for key, _ in flat_items(registry.RECIPES[registry.DEFAULT]))
+    (photos,) = [line for line in page.splitlines() if line.startswith("- **photos-mobilenetv2-sb**: ")]
+    assert "`optimizer.warmup_epochs=1`" in photos
 
 
 def test_a_program_with_its_options():

@@ -114,7 +114,7 @@ def build(
     """
     *sides, channels = image_shape(model)
     is_part = whole_size not in (None, *sides)
-    if normalization is not None and any(len(values) != channels for values in normalization):
+    if normalization is not None and [np.shape(values) for values in normalization] != [(channels,)] * 2:
         raise ValueError(
             f"`normalization` must be a mean and a standard deviation for each of the model's {channels} "
             f"channels. Received: {normalization}"

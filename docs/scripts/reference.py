@@ -10,6 +10,7 @@ from unittest import mock
 from recipes.command import quiet
 from recipes.fields import documented_keys
 from recipes.recipe import Recipe
+from recipes.registry import RECIPES
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Pages of the public names: title, and where the names are.
@@ -115,7 +116,8 @@ def recipe_keys():
         "# Recipe keys",
         "",
         "A recipe is everything that decides how a network is trained. Each key is one of `recipe.json`, and "
-        "one for `--set KEY=VALUE`. The default is that of a new recipe; the named ones have their own.",
+        "one for `--set KEY=VALUE`. The default is that of a new recipe; the named ones have "
+        "[their own](#what-the-named-recipes-say).",
     ]
     groups = collections.defaultdict(list)
     for key, kind, default, meaning in documented_keys(Recipe("")):
@@ -123,4 +125,8 @@ def recipe_keys():
         groups[key.rpartition(".")[0] or "The recipe itself"].append(text)
     for group, texts in groups.items():
         lines += ["", f"## {group}", "", *texts]
+    lines += ["", "## What the named recipes say", "", "Where it is not the default:", ""]
+    for name, recipe in RECIPES.items():
+        own = [f"`{key}={value}`" for key, _, value in Recipe(name).differences(recipe)]
+        lines.append(f"- **{name}**: {', '.join(own)}")
     return "\n".join(lines) + "\n"

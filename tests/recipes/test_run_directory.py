@@ -55,7 +55,7 @@ def test_a_folder_that_was_moved(tmp_path):
     run.claim(RECIPE.override(["data.directory=old"]))
     message = (
         "data.directory is 'old' there, 'new' here; if the folder was moved, change it in "
-        f"{re.escape(str(file))}$"
+        rf"{re.escape(str(file))}\. Choose another --run-dir$"
     )
     with pytest.raises(UserError, match=message):
         run.check(RECIPE.override(["data.directory=new"]))
