@@ -1,6 +1,8 @@
 """The networks that are measured, and one training step of each in three implementations."""
 
 import dataclasses
+import importlib.util
+import sys
 
 from sb_keras.models.mobilenet_v2 import CIFAR_STAGES, STAGES
 from sb_keras.models.stages import make_divisible
@@ -151,3 +153,11 @@ def pytorch_step(network, kind, optimizer="sgd"):
 
 
 IMPLEMENTATIONS = {"sb_keras": sb_keras_step, "stock Keras": stock_keras_step, "PyTorch": pytorch_step}
+
+
+def installed():
+    """The implementations of which the package is there; says if PyTorch is not."""
+    if importlib.util.find_spec("torch") is not None:
+        return dict(IMPLEMENTATIONS)
+    print("PyTorch is not installed and is left out", file=sys.stderr)
+    return {name: step for name, step in IMPLEMENTATIONS.items() if name != "PyTorch"}

@@ -6,14 +6,13 @@ The first step of a Keras network is traced, and its graph prepared; what is lef
 Every start is a process of its own, and the networks start in turn.
 """
 
-import importlib.util
 import multiprocessing
 import statistics
 import sys
 import time
 
 from benchmarks import output
-from benchmarks.networks import IMPLEMENTATIONS, KINDS, NETWORKS, OPTIMIZERS
+from benchmarks.networks import IMPLEMENTATIONS, KINDS, NETWORKS, OPTIMIZERS, installed
 from recipes.command import exit_code, progress
 
 PHASES = ("build", "first_step", "second_step")
@@ -31,10 +30,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     output.check(args)
 
-    names = [name for name in IMPLEMENTATIONS if name != "PyTorch" or importlib.util.find_spec("torch")]
-    if len(names) < len(IMPLEMENTATIONS):
-        print("PyTorch is not installed and is left out", file=sys.stderr)
-    kinds = list(dict.fromkeys(["static", *args.kinds]))
+    names, kinds = installed(), dict.fromkeys(["static", *args.kinds])
     variants = [(name, kind) for kind in kinds for name in names]
     starts = {variant: [] for variant in variants}
     for number in range(args.rounds):

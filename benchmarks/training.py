@@ -4,12 +4,11 @@ python -m benchmarks.training [--networks N ...] [--kinds KIND ...] [--rounds N]
 """
 
 import functools
-import importlib.util
 import sys
 
 from benchmarks import output
 from benchmarks.alternate import alternate
-from benchmarks.networks import IMPLEMENTATIONS, KINDS, NETWORKS
+from benchmarks.networks import IMPLEMENTATIONS, KINDS, NETWORKS, installed
 from recipes.command import exit_code
 
 HEAD = (
@@ -27,11 +26,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     output.check(args)
 
-    implementations = dict(IMPLEMENTATIONS)
-    if importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed and is left out", file=sys.stderr)
-        del implementations["PyTorch"]
-    rows = []
+    implementations, rows = installed(), []
     for name in args.networks:
         for kind in args.kinds:
             rows += measure(names[name], kind, implementations, args.rounds)

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from sb_keras.called import called
+
 _TOGETHER = 32
 
 
@@ -37,8 +39,9 @@ def update(make, rows, *scalars):
     size = math.ceil(len(rows) / math.ceil(len(rows) / _TOGETHER))
     for start in range(0, len(rows), size):
         share = rows[start : start + size]
-        columns = [list(column) for column in zip(*share, strict=True)]
-        make(len(share))(*columns, *(tf.cast(scalar, "float32") for scalar in scalars))
+        *handles, gradients = (list(column) for column in zip(*share, strict=True))
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # an embedding's is sparse
+        make(len(share))(*handles, gradients, *(tf.cast(scalar, "float32") for scalar in scalars))
 
 
 def apply_momentum(weight, velocity, gradient, rate, momentum, nesterov):
@@ -58,7 +61,7 @@ def momentum(coupled_weight_decay, momentum, nesterov, count):
                 gradient += coupled_weight_decay * tf.raw_ops.ReadVariableOp(resource=weight, dtype="float32")
             apply_momentum(weight, velocity, gradient, rate, momentum, nesterov)
 
-    return _called(updates, count, 2, 1)
+    return _of_weights(updates, count, 2, 1)
 
 
 @functools.cache
@@ -84,13 +87,13 @@ def adam(weight_decay, beta_1, beta_2, epsilon, count):
                 grad=gradient,
             )
 
-    return _called(updates, count, 3, 3)
+    return _of_weights(updates, count, 3, 3)
 
 
-def _called(function, count, handles, scalars):
-    """A function that stays one in the graphs that call it: copied into them, nothing would be won."""
+def _of_weights(function, count, handles, scalars):
+    """The function as one of so many weights, by as many handles each, their gradients, and scalars."""
     any_shape: Any = None
     resources = [tf.TensorSpec((), tf.resource)] * count
     tensors = [tf.TensorSpec(any_shape, "float32")] * count
     signature = [*[resources] * handles, tensors, *[tf.TensorSpec((), "float32")] * scalars]
-    return tf.function(function, signature, autograph=False, experimental_attributes={"_noinline": True})
+    return called(function, signature)

@@ -44,17 +44,15 @@ class _LayerRates(keras.optimizers.Optimizer):
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         """Keras's hook, which calls `update_step` for each weight; TensorFlow updates many in a call here."""
-        if not self._groups(trainable_variables):
+        if not self._can_group(trainable_variables):
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
-        import tensorflow as tf
-
         groups = {}
         for gradient, variable in zip(grads, trainable_variables, strict=True):
             index = self._get_variable_index(variable)
             kind = self._multipliers[index], self._use_weight_decay(variable)
-            names = (grouped_updates.handle(v) for v in (variable, *self._state(index)))
-            groups.setdefault(kind, []).append((*names, tf.convert_to_tensor(gradient)))
+            handles = (grouped_updates.handle(v) for v in (variable, *self._state(index)))
+            groups.setdefault(kind, []).append((*handles, gradient))
         for (multiplier, decays), rows in groups.items():
             self._update_group(rows, learning_rate, multiplier, decays)
 
@@ -126,7 +124,7 @@ class SGD(_LayerRates, keras.optimizers.SGD):
         step = step + self.momentum * velocity if self.nesterov else velocity
         self.assign_sub(variable, learning_rate * step)
 
-    def _groups(self, variables):
+    def _can_group(self, variables):
         return _TENSORFLOW and self.momentum and grouped_updates.can_group(variables)
 
     def _state(self, index):
@@ -167,10 +165,10 @@ class AdamW(_LayerRates, keras.optimizers.AdamW):
         super().update_step(gradient, variable, learning_rate)
 
     def _apply_weight_decay(self, variables):
-        if not self._groups(variables):
+        if not self._can_group(variables):
             super()._apply_weight_decay(variables)
 
-    def _groups(self, variables):
+    def _can_group(self, variables):
         return _TENSORFLOW and not self.amsgrad and grouped_updates.can_group(variables)
 
     def _state(self, index):

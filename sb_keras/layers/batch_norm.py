@@ -15,9 +15,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras 3 computes the moments and the normalization as separate operations, each a pass over
     the feature map. TensorFlow has one kernel for all of it, and one for its gradient; a training
     step of a MobileNetV2 takes less than half the time with them. The fused kernel serves
-    training on feature maps (rank 4, channels last) on the TensorFlow backend; rows (rank 2) have a
-    gradient with few operations there. Everything else (other ranks, inference, other backends, masks,
-    `renorm`, `synchronized`) is Keras's own code.
+    training on feature maps (rank 4, channels last) on the TensorFlow backend. Everything else
+    (other ranks, inference, other backends, masks, `renorm`, `synchronized`, inputs of another type than the
+    layer computes in) is Keras's own code; the rows of attention branches are normalized in `branch.py`.
 
     The weights, their names and order, and the values are those of the Keras layer, so weight files
     load either way. Only the defaults differ: the paper trained in PyTorch, whose `momentum=0.1`
@@ -42,13 +42,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(axis, momentum, epsilon, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        if training and mask is None and len(inputs.shape) == 4 and self.axis in (-1, 3) and self.is_fused():
+        if (
+            training
+            and mask is None
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and self.is_fused(inputs)
+        ):
             return _train_maps(self, inputs)
         # Inference stays with Keras: for a convolution, a fused batch norm and a tanh in a row,
         # TensorFlow's graph optimizer picks a CPU kernel that does not exist.
         return super().call(inputs, training=training, mask=mask)
 
-    def is_fused(self):
+    def is_fused(self, inputs):
         """Whether training is left to TensorFlow, in feature maps here or in an attention branch."""
         return (
             keras.backend.backend() == "tensorflow"
@@ -59,11 +65,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and not self.synchronized
             and self.variable_dtype == "float32"
             and self.compute_dtype in ("float32", "bfloat16", "float16")
+            and keras.backend.standardize_dtype(inputs.dtype) == self.compute_dtype
         )
+
+
+def moved_average(moving, value, momentum):
+    """A moving average after another value."""
+    return moving - (moving - value) * (1.0 - momentum)
 
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
+
+    from sb_keras.called import called
 
     def _train_maps(norm, x):
         """Normalized feature maps: one kernel, and one for the gradient; moves the moving averages."""
@@ -89,8 +103,8 @@ if keras.backend.backend() == "tensorflow":
             # The kernel returns the unbiased variance, n / (n - 1) times the one that Keras averages.
             count = tf.cast(tf.size(x) // tf.size(mean), variance.dtype)
             pairs = (moving_mean, mean), (moving_variance, variance * ((count - 1.0) / count))
-            return [moving - (moving - value) * (1.0 - momentum) for moving, value in pairs]
+            return [moved_average(*pair, momentum) for pair in pairs]
 
         vector = tf.TensorSpec((None,), "float32")
         signature = [tf.TensorSpec((None,) * 4, dtype), *[vector] * 4]
-        return tf.function(moved, signature, autograph=False, experimental_attributes={"_noinline": True})
+        return called(moved, signature)

@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from sb_keras.called import called
+from sb_keras.layers.batch_norm import moved_average
 from sb_keras.layers.channelwise import global_average
 
 
@@ -77,7 +79,7 @@ def _functions(dtype, use_bias, dropout, squeeze_norm, excite_norm):
         y, more_statistics, more_kept = _normalize(y, excite_gamma, excite_beta, excite_norm[0])
         momentums = (squeeze_norm[1],) * 2 + (excite_norm[1],) * 2
         moved = [
-            old - (old - new) * (1.0 - momentum)
+            moved_average(old, new, momentum)
             for old, new, momentum in zip(moving, statistics + more_statistics, momentums, strict=True)
         ]
         return y, moved, [*kept, h, *more_kept]
@@ -103,14 +105,9 @@ def _functions(dtype, use_bias, dropout, squeeze_norm, excite_norm):
         return [tf.matmul(upstream, squeeze, transpose_b=True), by_squeeze, by_excite, *by_biases, *by_norms]
 
     return (
-        _called(forward, [rows, mask, weights, [vector] * 4]),
-        _called(backward, [rows, rows, mask, weights, kept]),
+        called(forward, [rows, mask, weights, [vector] * 4]),
+        called(backward, [rows, rows, mask, weights, kept]),
     )
-
-
-def _called(function, signature):
-    """A function that stays one in the graphs that call it: copied into them, it would be a branch again."""
-    return tf.function(function, signature, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def _normalize(x, gamma, beta, epsilon):

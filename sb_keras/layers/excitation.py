@@ -83,7 +83,7 @@ class Excitation(ChannelsLast):
             self.excite_bn.build((batch, self.units))
 
     def call(self, inputs, training=None):
-        if training and self._is_one_pass():
+        if training and self._is_one_pass(inputs):
             return train_branch(self, inputs)
         x = self.squeeze(global_average(inputs) if len(inputs.shape) == 4 else inputs)
         if self.squeeze_bn is not None:
@@ -96,9 +96,9 @@ class Excitation(ChannelsLast):
             x = self.excite_bn(x, training=training)
         return x
 
-    def _is_one_pass(self):
+    def _is_one_pass(self, inputs):
         norms = self.squeeze_bn, self.excite_bn
-        return keras.backend.backend() == "tensorflow" and all(norm and norm.is_fused() for norm in norms)
+        return all(norm and norm.is_fused(inputs) for norm in norms)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.units)

@@ -22,7 +22,7 @@ def test_rows_have_medians_and_ratios(capsys):
 
 def test_a_start_is_measured(monkeypatch, tmp_path, capsys):
     """From the command line to the files, with a network that is one number."""
-    monkeypatch.setattr(start, "IMPLEMENTATIONS", {"sb_keras": None, "stock Keras": None})
+    monkeypatch.setattr(start, "installed", lambda: ["sb_keras", "stock Keras"])
     monkeypatch.setattr(start, "start", lambda *_: dict.fromkeys(start.PHASES, (1.0, 2.0)))
     table, figure = tmp_path / "start.csv", tmp_path / "start.png"
     start.main(["--kinds", "sb", "--rounds", "2", "--csv", str(table), "--plot", str(figure)])

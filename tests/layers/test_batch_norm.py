@@ -70,6 +70,16 @@ def test_three_steps_equal_keras(rng, shape, arguments, policy):
     assert_close([to_numpy(y)], [to_numpy(stock(x))], tolerance)
 
 
+@pytest.mark.parametrize("shape", [(4, 5, 6, 3), (8, 3)])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_inputs_of_another_type_equal_keras(rng, shape, dtype):
+    """Keras casts what it is given; integers, and with `autocast=False` nothing, come as they are."""
+    ours, stock = pair(shape, rng, autocast=False)
+    x = rng.integers(0, 256, shape).astype(dtype)
+    np.testing.assert_allclose(ours(x, training=True), stock(x, training=True), rtol=1e-5, atol=1e-5)
+    assert_close(ours.get_weights(), stock.get_weights(), 1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_pure_policies_equal_keras(rng, dtype):
     ours, stock = pair((4, 5, 6, 3), rng, dtype=dtype)
