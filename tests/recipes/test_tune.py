@@ -1,20 +1,12 @@
 """Tests of python -m recipes.tune."""
 
-import csv
-import json
-import os
-import pathlib
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-import tiny
+from searches import LAMBDA, RATE, read_trials, run_tune
 
 from recipes import tune
 from recipes.command import exit_code
@@ -31,18 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:getName:DeprecationWarning"),
 ]
-LAMBDA, RATE = "model.attention.lambda_init", "optimizer.learning_rate"
-ROOT = tiny.ROOT
-
-
-def run_tune(directory, *options, epochs=1):
-    arguments = tiny.arguments(directory, f"epochs={epochs}", options=options)
-    return exit_code(lambda: tune.main(arguments))
-
-
-def read_trials(directory):
-    with (directory / "trials.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture
@@ -61,26 +41,6 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(tuner, "train", train)
     return calls
-
-
-@pytest.mark.slow
-def test_search_with_training(tmp_path, capsys):
-    directory = tmp_path / "search"
-    assert run_tune(directory, "--choice", f"{LAMBDA}=0.1,0.5") == 0
-    rows = read_trials(directory)
-    assert {row[LAMBDA] for row in rows} == {"0.1", "0.5"}
-    for row in rows:
-        run = directory / "trials" / row["trial"] / "seed-0"
-        assert json.loads((run / "recipe.json").read_text())["model"]["attention"]["lambda_init"] == float(
-            row[LAMBDA]
-        )
-        result = json.loads((run / "result.json").read_text())
-        assert result["validation_accuracy"] == float(row["validation_accuracy"])
-    best = max(rows, key=lambda row: float(row["validation_accuracy"]))
-    recipe = Recipe.read(directory / "best.json")
-    assert recipe.model.attention.lambda_init == float(best[LAMBDA])
-    assert (directory / "trials.png").read_bytes().startswith(b"\x89PNG")
-    assert f"best: trial {best['trial']}" in capsys.readouterr().out
 
 
 def test_grid_with_seeds(trained, tmp_path, capsys):
@@ -119,48 +79,6 @@ def test_goes_on_without_repeating(trained, tmp_path, monkeypatch, capsys):
     assert sorted(tried) == [0.01, 0.05, 0.1, 0.5, 1.0]
     assert run_tune(directory, "--space", "lambda") == 0  # nothing is left to do
     assert len(trained) == 5
-
-
-def tune_program(arguments, code=""):
-    """Python code that runs `recipes.tune` with the tiny network, after some other code."""
-    return f"""
-import os, signal, sys
-sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
-import tiny
-from recipes import tune
-from recipes.data import Dataset
-from recipes.command import exit_code
-from recipes.errors import CannotWrite
-tiny.shrink()
-{code}
-sys.exit(exit_code(lambda: tune.main({arguments!r})))
-"""
-
-
-KILLED = """
-from recipes.search import tuner
-train, trials = tuner.train, []
-def killed(run, recipe):
-    trials.append(recipe)
-    if len(trials) == 2:
-        from recipes.training.monitoring import StopOnDivergence
-        StopOnDivergence.on_epoch_begin = lambda self, epoch, logs=None: os.kill(os.getpid(), signal.SIGKILL)
-    return train(run, recipe=recipe)
-tuner.train = killed
-"""
-
-
-def test_goes_on_after_sigkill(tmp_path):
-    """Killed in its second trial, a search finishes that and the others; the first is not done again."""
-    directory = tmp_path / "s"
-    arguments = tiny.arguments(directory, "epochs=1", options=("--choice", f"{LAMBDA}=0.1,0.2,0.3"))
-    process = subprocess.run([sys.executable, "-c", tune_program(arguments, KILLED)], cwd=ROOT, check=False)
-    assert process.returncode == -signal.SIGKILL
-    (result,) = directory.glob("trials/*/seed-0/result.json")
-    finished = result.stat().st_mtime_ns
-    assert exit_code(lambda: tune.main(arguments)) == 0
-    assert sorted(float(row[LAMBDA]) for row in read_trials(directory)) == [0.1, 0.2, 0.3]
-    assert result.stat().st_mtime_ns == finished
 
 
 def test_a_damaged_state_of_the_search(trained, tmp_path, capsys):
@@ -338,36 +256,3 @@ def test_directory_of_another_search(trained, tmp_path, monkeypatch, capsys):
     (tmp_path / "other" / "file").touch()
     assert run_tune(tmp_path / "other", "--space", "lambda") == 2
     assert "is not empty and has no search.json" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_workers_share_a_search(tmp_path):
-    """One chief and two workers, as processes: every trial is done once, and both workers do some."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = tiny.arguments(tmp_path / "s", "epochs=1", options=("--space", "lambda"))
-    program = tune_program(arguments)
-    processes = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", program],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "KERASTUNER_TUNER_ID": name,
-                "KERASTUNER_ORACLE_IP": "127.0.0.1",
-                "KERASTUNER_ORACLE_PORT": str(port),
-            },
-        )
-        for name in ("chief", "tuner0", "tuner1")
-    }
-    outputs = {name: process.communicate(timeout=600) for name, process in processes.items()}
-    assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(processes, 0), (
-        outputs
-    )
-    rows = read_trials(tmp_path / "s")
-    assert sorted(float(row[LAMBDA]) for row in rows) == [0.01, 0.05, 0.1, 0.5, 1.0]
-    assert all("val_accuracy" in outputs[name][0] for name in ("tuner0", "tuner1"))

@@ -3,6 +3,8 @@
 import http.server
 from pathlib import Path
 
+import numpy as np
+
 from tflite.web import bundle
 
 WEB = Path(bundle.__file__).parent
@@ -26,6 +28,14 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 def idle(page):
     page.wait_for_selector('main[aria-busy="false"]')
+
+
+def answer(page):
+    """The names and the probabilities on the page, and Keras's where they are shown."""
+    rows = page.locator("#answer tbody tr").all()
+    names = [row.locator("th").inner_text() for row in rows]
+    shares = [[float(each.get_attribute("value")) for each in row.locator("data").all()] for row in rows]
+    return names, np.array(shares)
 
 
 def drop(page, *paths, types=None):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from page import WEB, idle
+from page import WEB, answer, idle
 from PIL import Image
 
 from recipes import registry
@@ -68,14 +68,6 @@ def files(run, digits, tmp_path_factory):
 def page(open_page, bundled):
     """The page with the run's model; the tests share it, since LiteRT.js takes a second to load."""
     return open_page(bundled)
-
-
-def answer(page):
-    """The names and the probabilities on the page, and Keras's where they are shown."""
-    rows = page.locator("#answer tbody tr").all()
-    names = [row.locator("th").inner_text() for row in rows]
-    shares = [[float(each.get_attribute("value")) for each in row.locator("data").all()] for row in rows]
-    return names, np.array(shares)
 
 
 def run_in_python(path, pixels, mean, std):
@@ -272,65 +264,3 @@ def test_page_classifies_the_camera(page, bundled):
     assert page.inner_text("#caption") == "From the camera"
     assert page.evaluate("document.getElementById('video').srcObject.active") is False
     assert page.inner_text("#summary").startswith(answer(page)[0][0])
-
-
-def invert(image):
-    """A function whose operators LiteRT.js does not have."""
-    return tf.linalg.diag_part(tf.linalg.inv(image[..., 0]))
-
-
-def test_page_says_what_is_wrong_and_keeps_what_it_has(page, files, tmp_path):
-    vector = keras.Sequential([keras.Input((4,)), keras.layers.ReLU()])
-    flex = tf.lite.TFLiteConverter.from_concrete_functions(
-        [tf.function(invert).get_concrete_function(tf.TensorSpec((1, 8, 8, 3), tf.float32))]
-    )
-    flex.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    contents = {
-        "note": b"a note, no picture",
-        "note.tflite": b"a note, no model",
-        "note.txt": b"The TFL3 stands where a .tflite file has it",
-        "cut.tflite": (files / "float32.tflite").read_bytes()[:3000],
-        "flex.tflite": flex.convert(),
-        "vector.tflite": tf.lite.TFLiteConverter.from_keras_model(vector).convert(),
-    }
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-    page.reload()
-    idle(page)
-    before = answer(page)
-
-    for target, name, message in (
-        ("#picture-file", "note", "note is neither a .tflite file nor a picture that this browser can read."),
-        ("#model-file", "note.tflite", "note.tflite is neither a .tflite file nor a picture"),
-        ("#model-file", "note.txt", "note.txt: This begins as a .tflite file does, but is damaged or"),
-        ("#model-file", "cut.tflite", "cut.tflite: This begins as a .tflite file does, but is damaged"),
-        ("#model-file", "vector.tflite", "Received: float32 (1, 4)."),
-        ("#model-file", "flex.tflite", "(FlexMatrixInverse) failed to prepare."),
-    ):
-        page.set_input_files(target, tmp_path / name)
-        idle(page)
-
-        assert message in page.inner_text("#message")
-        assert page.inner_text("#message").endswith("Model and picture stay as they were.")
-        assert page.inner_text("#model-name") == "digits-mobilenetv2-static"
-        names, shares = answer(page)
-        assert before[0] == names
-        np.testing.assert_array_equal(before[1], shares)
-
-    page.get_by_role("button", name="2").click()
-    idle(page)
-    assert not page.is_visible("#message")
-
-
-def test_page_says_that_it_may_not_use_the_camera(page, bundled):
-
-    page.get_by_role("button", name="Camera").click()
-    idle(page)
-
-    assert page.inner_text("#message").startswith("This page may not use the camera.")
-
-
-def test_page_without_a_model_asks_for_one(open_page, tmp_path):
-    assert (
-        open_page(tmp_path).inner_text("#message") == "This page comes without a model: open a .tflite file."
-    )
