@@ -7,27 +7,27 @@ from recipes.data.pictures import decode, decode_window, window_of
 CROP_ATTEMPTS = 10
 
 
-def pad_crop_flip(images, seed, pad, flip):
+def pad_crop_flip(images, draws, pad, flip):
     """Zero padding, random crop back to the old size, and random mirroring, for each image on its own.
 
     Args:
         images: Tensor (batch, height, width, channels).
-        seed: Two integers; the same seed gives the same result.
+        draws: The batch's `Draws`.
         pad: Pixels added on every side.
         flip: Whether to mirror half of the images.
 
     Returns:
         A tensor of the same shape.
     """
-    batch, height, width, _ = tf.unstack(tf.shape(images))
-    crop_seed, flip_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
+    _, height, width, _ = tf.unstack(tf.shape(images))
+    crop_draws, flip_draws = draws.split()
     if pad:
         padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
-        corner = tf.random.stateless_uniform((batch, 2), crop_seed, 0, 2 * pad + 1, tf.int32)
+        corner = crop_draws.uniform((None, 2), 0, 2 * pad + 1, tf.int32)
         images = tf.gather(padded, corner[:, :1] + tf.range(height), axis=1, batch_dims=1)
         images = tf.gather(images, corner[:, 1:] + tf.range(width), axis=2, batch_dims=1)
     if flip:
-        coin = tf.random.stateless_uniform((batch, 1, 1, 1), flip_seed) < 0.5
+        coin = flip_draws.uniform((None, 1, 1, 1)) < 0.5
         images = tf.where(coin, tf.reverse(images, axis=[2]), images)
     return images
 
@@ -100,23 +100,21 @@ def shrunk(image, most):
     return tf.cond(scale < 1, smaller, lambda: tf.cast(image, tf.float32))
 
 
-def color_jitter(images, seed, strength):
+def color_jitter(images, draws, strength):
     """Brightness, contrast and saturation of each image, times a factor from 1 − strength to 1 + strength.
 
     As torchvision's `ColorJitter`, always in this order.
 
     Args:
         images: Tensor (batch, height, width, 3) of pixels in [0, 255].
-        seed: Two integers; the same seed gives the same result.
+        draws: The batch's `Draws`.
         strength: A number in [0, 1).
 
     Returns:
         A float32 tensor of the same shape, of pixels in [0, 255].
     """
     images = tf.cast(images, tf.float32)
-    seed = tf.cast(tf.stack(seed), tf.int64)
-    shape = tf.stack([3, tf.shape(images)[0], 1, 1, 1])
-    factors = tf.random.stateless_uniform(shape, seed, 1 - strength, 1 + strength)
+    factors = draws.uniform((3, None, 1, 1, 1), 1 - strength, 1 + strength)
     brightness, contrast, saturation = tf.unstack(factors)
     images = tf.clip_by_value(images * brightness, 0, 255)
     mean = tf.reduce_mean(tf.image.rgb_to_grayscale(images), axis=(1, 2), keepdims=True)
@@ -125,12 +123,12 @@ def color_jitter(images, seed, strength):
     return tf.clip_by_value(gray + saturation * (images - gray), 0, 255)
 
 
-def random_erasing(images, seed, share, value, area=(0.02, 1 / 3), aspect_ratio=(0.3, 3.3)):
+def random_erasing(images, draws, share, value, area=(0.02, 1 / 3), aspect_ratio=(0.3, 3.3)):
     """Makes a rectangle of some of the images a plain color (Zhong et al., 2020).
 
     Args:
         images: Tensor (batch, height, width, 3).
-        seed: Two integers; the same seed gives the same result.
+        draws: The batch's `Draws`.
         share: Of the images that lose a rectangle, a number in [0, 1).
         value: The color: three numbers.
         area: Bounds of the rectangle's share of the image.
@@ -140,10 +138,9 @@ def random_erasing(images, seed, share, value, area=(0.02, 1 / 3), aspect_ratio=
         A float32 tensor of the same shape.
     """
     images = tf.cast(images, tf.float32)
-    count, height, width, _ = tf.unstack(tf.shape(images))
+    _, height, width, _ = tf.unstack(tf.shape(images))
     rows, columns = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-    seed = tf.cast(tf.stack(seed), tf.int64)
-    coins, areas, ratios, tops, lefts = tf.unstack(tf.random.stateless_uniform((5, count), seed))
+    coins, areas, ratios, tops, lefts = tf.unstack(draws.uniform((5, None)))
     pixels = rows * columns * (area[0] + areas * (area[1] - area[0]))
     low, high = tf.math.log(aspect_ratio[0]), tf.math.log(aspect_ratio[1])
     ratios = tf.exp(low + ratios * (high - low))
@@ -160,7 +157,7 @@ def random_erasing(images, seed, share, value, area=(0.02, 1 / 3), aspect_ratio=
     return tf.where(erased[..., tf.newaxis], tf.constant(value, tf.float32), images)
 
 
-def mixup(images, labels, seed, alpha):
+def mixup(images, labels, draws, alpha):
     """Mixes every image with the one before it in the batch (Zhang et al., 2018).
 
     x = s · x_i + (1 − s) · x_j,  s the larger of two shares from Beta(α, α)
@@ -171,18 +168,17 @@ def mixup(images, labels, seed, alpha):
     Args:
         images: Tensor (batch, height, width, 3).
         labels: Tensor (batch,).
-        seed: Two integers; the same seed gives the same result.
+        draws: The batch's `Draws`, of all pictures.
         alpha: α > 0. The smaller, the more often one of the two is nearly all.
 
     Returns:
         A float32 tensor of images and one of labels, of the same shapes.
     """
-    share_seed, label_seed = tf.unstack(tf.random.split(tf.cast(tf.stack(seed), tf.int64), 2))
-    count = tf.shape(images)[0]
-    one, other = tf.unstack(tf.random.stateless_gamma((2, count), share_seed, alpha, dtype=tf.float64))
+    share_draws, label_draws = draws.split()
+    one, other = tf.unstack(share_draws.gamma((2, None), alpha))
     share = tf.cast(tf.math.divide_no_nan(tf.maximum(one, other), one + other), tf.float32)
     images, weight = tf.cast(images, tf.float32), share[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    is_first = tf.random.stateless_uniform(tf.shape(share), label_seed) < share
+    is_first = label_draws.uniform((None,)) < share
     return (
         weight * images + (1 - weight) * tf.roll(images, 1, axis=0),
         tf.where(is_first, labels, tf.roll(labels, 1, axis=0)),

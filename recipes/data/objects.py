@@ -13,7 +13,7 @@ import tensorflow as tf
 from recipes.data.augmentation import resized, shrunk
 from recipes.data.pictures import decodable, decode, listed
 from recipes.data.ssd_augmentation import ssd_augmentation
-from recipes.data.tf_batches import IndexedSplit, split_seeds
+from recipes.data.tf_batches import IndexedSplit
 from recipes.errors import UserError
 from sb_keras import detection
 
@@ -87,7 +87,7 @@ class Objects(IndexedSplit):
 
         return _map(example, rows, data, anchors)
 
-    def augmented(self, rows, seed, data):
+    def augmented(self, rows, draws, data):
         anchors, fill = _anchors(data), tuple(255 * mean for mean in data.mean)
 
         def example(row):
@@ -102,7 +102,7 @@ class Objects(IndexedSplit):
                 image = tf.image.resize(image, (data.image_size, data.image_size), antialias=True)
             return image, _targets(boxes, classes, anchors)
 
-        return _map(example, (rows, split_seeds(seed, tf.shape(rows[0])[0])), data, anchors)
+        return _map(example, (rows, draws.seeds()), data, anchors)
 
 
 @dataclasses.dataclass(frozen=True)

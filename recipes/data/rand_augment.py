@@ -13,12 +13,12 @@ MOST = 30  # the largest magnitude
 _SMOOTH = [[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]  # Pillow's filter of that name, times 13
 
 
-def rand_augment(images, seed, magnitude, fill, operations=2):
+def rand_augment(images, draws, magnitude, fill, operations=2):
     """Changes every image by some operations, each drawn from all.
 
     Args:
         images: Tensor (batch, height, width, 3) of pixels in [0, 255].
-        seed: Two integers; the same seed gives the same result.
+        draws: The batch's `Draws`.
         magnitude: How strong they are, from 0 to 30.
         fill: What is where nothing of the image is after it was moved: three numbers in [0, 255].
         operations: How many for each image, one after the other.
@@ -26,9 +26,8 @@ def rand_augment(images, seed, magnitude, fill, operations=2):
     Returns:
         A float32 tensor of the same shape, of whole numbers in [0, 255].
     """
-    images, count = tf.round(tf.cast(images, tf.float32)), tf.shape(images)[0]
-    seed = tf.cast(tf.stack(seed), tf.int64)
-    kinds, signs = tf.unstack(tf.random.stateless_uniform(tf.stack([2, operations, count]), seed))
+    images = tf.round(tf.cast(images, tf.float32))
+    kinds, signs = tf.unstack(draws.uniform((2, operations, None)))
     kinds = tf.cast(kinds * len(OPERATIONS), tf.int32)
     strengths = tf.where(signs < 0.5, -1.0, 1.0) * (magnitude / MOST)
 

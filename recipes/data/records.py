@@ -13,15 +13,18 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.data.augmentation import random_resized_crop, resized
+from recipes.data.draws import Draws, fold_in, shuffled
 from recipes.data.pictures import complain, decode
 from recipes.data.split import Dataset
-from recipes.data.tf_batches import TensorFlowSplit, finished, mapped, shuffled
+from recipes.data.tf_batches import ALL, TensorFlowSplit, finished, mapped
 from recipes.data.tfds_arrays import prepared, unavailable
 from recipes.errors import UserError
 
-FILES_AT_ONCE = 16
-# Examples are shuffled in blocks. Their files are in a new order every epoch, and sixteen are read at once,
-# so that a block of these many (120 MB of ImageNet) is a mixture of all classes.
+# An epoch is read in so many streams of nearly the same length, through files in a new order, and takes an
+# example of each in turn. A worker of several has some of the streams.
+STREAMS = 16
+# Examples are shuffled in blocks, each stream's on their own; these many of all streams (120 MB of ImageNet)
+# are a mixture of all classes.
 BLOCK = 1024
 
 
@@ -31,23 +34,23 @@ class Records(TensorFlowSplit):
 
     Attributes:
         files: Their paths.
-        count: How many examples are in them, without the `bad` ones.
+        lengths: How many examples are in each.
         features: TFDS's description of an example, with `image`, `label` and `file_name`.
         bad: Names of the pictures to leave out, as they cannot be decoded.
         chosen: Numbers of the examples that are meant, in order; None for all.
     """
 
     files: tuple[str, ...]
-    count: int
+    lengths: tuple[int, ...]
     features: Any
     bad: tuple[str, ...] = ()
     chosen: tuple[int, ...] | None = None
 
     def __len__(self):
-        return self.count if self.chosen is None else len(self.chosen)
+        return sum(self.lengths) - len(self.bad) if self.chosen is None else len(self.chosen)
 
     def select(self, indices):
-        numbers = np.arange(self.count) if self.chosen is None else np.array(self.chosen)
+        numbers = np.arange(len(self)) if self.chosen is None else np.array(self.chosen)
         return dataclasses.replace(self, chosen=tuple(np.sort(numbers[indices]).tolist()))
 
     @functools.cached_property
@@ -55,39 +58,52 @@ class Records(TensorFlowSplit):
         """Every label in order; reads through the files once."""
         return np.array(list(self.examples().map(lambda e: e["label"]).as_numpy_iterator()), "int32")
 
-    def examples(self, seed=None):
-        """A `tf.data.Dataset` of dictionaries with the encoded `image`, `label` and `file_name`.
+    def examples(self):
+        """A `tf.data.Dataset` of dictionaries with the encoded `image`, `label` and `file_name`, in order."""
+        examples = self._known(tf.data.TFRecordDataset(tf.constant(self.files)))
+        if self.chosen is None:
+            return examples
+        table = np.zeros(max(self.chosen, default=-1) + 1, bool)
+        table[list(self.chosen)] = True
+        is_chosen = tf.constant(table)
+        examples = examples.take(len(table)).enumerate()
+        examples = examples.filter(lambda number, _: tf.gather(is_chosen, number))
+        return examples.map(lambda _, example: example)
+
+    def shuffled_examples(self, seed, share=ALL):
+        """The same in another order, each with its number in that.
 
         Args:
-            seed: Two integers for another order, the same for the same seed; None for that of the files.
+            seed: Two integers; the same seed gives the same order.
+            share: A `Share`: of w workers the first gets the numbers 0, w, 2w, …. It reads no others if the
+                workers can divide the streams between them, and no example is left out.
         """
-        files, seed = tf.constant(self.files), None if seed is None else tf.cast(tf.stack(seed), tf.int64)
-        examples: Any = tf.data.TFRecordDataset(files)
-        if seed is not None and self.chosen is None:  # the chosen ones' numbers count in the files' order
-            files = tf.data.Dataset.from_tensor_slices(shuffled(files, seed))
-            at_once = min(FILES_AT_ONCE, len(self.files))
-            examples = files.interleave(tf.data.TFRecordDataset, at_once, num_parallel_calls=at_once)
-        examples = examples.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
-        if self.bad:
-            bad = tf.constant(self.bad)
-            examples = examples.filter(lambda example: tf.reduce_all(example["file_name"] != bad))
-        if self.chosen is not None:
-            table = np.zeros(max(self.chosen, default=-1) + 1, bool)
-            table[list(self.chosen)] = True
-            is_chosen = tf.constant(table)
-            examples = examples.take(len(table)).enumerate()
-            examples = examples.filter(lambda number, _: tf.gather(is_chosen, number))
-            examples = examples.map(lambda _, example: example)
-        if seed is None:
-            return examples
+        if self.chosen is not None:  # their numbers count in the files' order
+            examples = in_shuffled_blocks(self.examples(), BLOCK, seed)
+            return examples.enumerate().shard(share.workers, share.worker)
+        streams, total = min(STREAMS, len(self.files)), sum(self.lengths)
+        order = shuffled(tf.range(len(self.files)), seed)
+        files, lengths = tf.gather(self.files, order), tf.gather(tf.constant(self.lengths, tf.int64), order)
+        ends = tf.cumsum(lengths)
 
-        def shuffled_block(number, examples_in_order) -> Any:
-            own_seed = tf.random.experimental.stateless_fold_in(seed, number)  # pyright: ignore[reportAttributeAccessIssue]
-            order = shuffled(tf.range(tf.shape(examples_in_order["label"])[0]), own_seed)
-            block: Any = {key: tf.gather(value, order) for key, value in examples_in_order.items()}
-            return tf.data.Dataset.from_tensor_slices(block)
+        def stream(number):
+            """A part of the examples, one file behind the other; the first parts are longer by one."""
+            begin = number * (total // streams) + tf.minimum(number, total % streams)
+            count = total // streams + tf.cast(number < total % streams, tf.int64)
+            first = tf.searchsorted(ends, [begin], side="right")[0]
+            raw = tf.data.TFRecordDataset(files[first:]).skip(begin - (ends[first] - lengths[first]))
+            own_seed = fold_in(seed, number)
+            return in_shuffled_blocks(self._known(raw.take(count)), max(1, BLOCK // streams), own_seed)
 
-        return examples.batch(BLOCK).prefetch(1).enumerate().flat_map(shuffled_block)
+        divided = streams % share.workers == 0 and not self.bad
+        mine = share if divided else ALL
+        numbers = tf.data.Dataset.range(mine.worker, streams, mine.workers)
+        examples = numbers.interleave(
+            stream, streams // mine.workers, block_length=1, num_parallel_calls=streams // mine.workers
+        ).enumerate()
+        if divided:
+            return examples.map(lambda number, example: (share.worker + share.workers * number, example))
+        return examples.shard(share.workers, share.worker)
 
     def label(self, example):
         """An example's label; TensorFlow raises an error that names the picture if it is no class's."""
@@ -121,8 +137,9 @@ class Records(TensorFlowSplit):
             complain(bad_pictures(self), skip_bad=False)
             raise
 
-    def training_batches(self, recipe, first_epoch=0, first_step=0, pixels=False):
-        data, steps = recipe.data, recipe.steps(len(self))
+    def shared_batches(self, recipe, begin, pixels, share):
+        (first_epoch, first_step), data, steps = begin, recipe.data, recipe.steps(len(self))
+        size = recipe.batch_size // share.workers
 
         def epoch_of_batches(epoch):
             def augment(number, example):
@@ -135,12 +152,14 @@ class Records(TensorFlowSplit):
 
             # What is skipped is read, but not decoded.
             done = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
-            examples = self.examples((recipe.seed, epoch)).enumerate().skip(done * recipe.batch_size)
-            return mapped(examples, augment).batch(recipe.batch_size).take(steps - done)
+            examples = self.shuffled_examples((recipe.seed, epoch), share).skip(done * size)
+            return mapped(examples, augment).batch(size).take(steps - done)
 
         def batch(step, examples):
-            images, labels = examples
-            return finished(images, labels, (recipe.seed, step), data, pixels)
+            left = len(self) - step % steps * recipe.batch_size
+            count = tf.cast(tf.minimum(left, recipe.batch_size), tf.int32)
+            draws = Draws((recipe.seed, step), count, share.rows(count))
+            return finished(*examples, draws, data, pixels)
 
         epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
         batches = epochs.flat_map(epoch_of_batches).enumerate(start=first_epoch * steps + first_step)
@@ -152,12 +171,31 @@ class Records(TensorFlowSplit):
 
         return _counted(mapped(self.examples(), whole).batch(batch_size), -(-len(self) // batch_size))
 
+    def _known(self, serialized):
+        """The examples of serialized ones, without the bad ones."""
+        examples = serialized.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
+        if not self.bad:
+            return examples
+        bad = tf.constant(self.bad)
+        return examples.filter(lambda example: tf.reduce_all(example["file_name"] != bad))
+
     def _parse(self, serialized):
         import tensorflow_datasets as tfds  # which takes as long to import as TensorFlow
 
         decoders = {"image": tfds.decode.SkipDecoding()}
         example = self.features.deserialize_example(serialized, decoders=decoders)
         return {key: example[key] for key in ("image", "label", "file_name")}
+
+
+def in_shuffled_blocks(examples, size, seed):
+    """Dictionaries of tensors in another order: each block of so many is shuffled by a seed of its own."""
+
+    def shuffled_block(number, examples_in_order) -> Any:
+        order = shuffled(tf.range(tf.shape(examples_in_order["label"])[0]), fold_in(seed, number))
+        block: Any = {key: tf.gather(value, order) for key, value in examples_in_order.items()}
+        return tf.data.Dataset.from_tensor_slices(block)
+
+    return examples.batch(size).prefetch(1).enumerate().flat_map(shuffled_block)
 
 
 def _counted(batches, count):
@@ -179,7 +217,7 @@ def load_imagenet(data):
 
     def split(name):
         info, features = builder.info.splits[name], builder.info.features
-        records = Records(tuple(map(str, info.filepaths)), info.num_examples, features)
+        records = Records(tuple(map(str, info.filepaths)), tuple(info.shard_lengths), features)
         return without_bad(records) if data.skip_bad else records
 
     test = split("validation")
@@ -190,7 +228,7 @@ def without_bad(records):
     """Decodes every picture once; the split without those that cannot be, which are counted and named."""
     bad = bad_pictures(records)
     complain(bad, skip_bad=True)
-    return dataclasses.replace(records, count=records.count - len(bad), bad=tuple(bad))
+    return dataclasses.replace(records, bad=tuple(bad))
 
 
 def bad_pictures(records):

@@ -14,12 +14,43 @@ from recipes.data.augmentation import (
     random_erasing,
     random_resized_crop,
 )
+from recipes.data.draws import Draws, shuffled
 from recipes.data.rand_augment import rand_augment
 from recipes.data.split import Split, middle
 
 
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What one of several workers reads of a batch: every so-manieth picture, from its own number on."""
+
+    worker: int = 0
+    workers: int = 1
+
+    def rows(self, count):
+        """Which of the pictures of a batch these are; None for all."""
+        return None if self.workers == 1 else tf.range(self.worker, count, self.workers)
+
+    def of(self, batch):
+        return tf.nest.map_structure(lambda tensor: tensor[self.worker :: self.workers], batch)
+
+
+ALL = Share()
+
+
 class TensorFlowSplit(Split):
     """A split whose batches are made by tf.data; a subclass says what they are before normalization."""
+
+    def training_batches(self, recipe, first_epoch=0, first_step=0, pixels=False, share=ALL):
+        """As `Split.training_batches`; of each batch only a `Share`, whose size must divide the batch's."""
+        begin = first_epoch, first_step
+        if recipe.data.mixup and share != ALL:  # every picture needs another one
+            batches = self.shared_batches(recipe, begin, pixels, ALL)
+            return batches.map(lambda *batch: share.of(batch))
+        return self.shared_batches(recipe, begin, pixels, share)
+
+    @abc.abstractmethod
+    def shared_batches(self, recipe, begin, pixels, share) -> Any:
+        """As `training_batches`, from `begin`, an epoch and a step; nothing is mixed unless all is there."""
 
     @abc.abstractmethod
     def whole_batches(self, data, batch_size) -> Any:
@@ -48,15 +79,17 @@ class IndexedSplit(TensorFlowSplit):
         """Pixels from 0 to 255 and targets of some rows of the `tensors`."""
 
     @abc.abstractmethod
-    def augmented(self, rows, seed, data) -> Any:
-        """The same, augmented; the same seed (two integers), the same pixels."""
+    def augmented(self, rows, draws, data) -> Any:
+        """The same, augmented by a batch's `Draws`."""
 
-    def training_batches(self, recipe, first_epoch=0, first_step=0, pixels=False):
-        rows, data = _rows(self), recipe.data
+    def shared_batches(self, recipe, begin, pixels, share):
+        (first_epoch, first_step), rows, data = begin, _rows(self), recipe.data
 
         def batch(step, indices):
-            images, targets = self.augmented(rows(indices), (recipe.seed, step), data)
-            return finished(images, targets, (recipe.seed, step), data, pixels)
+            count = tf.shape(indices)[0]
+            draws = Draws((recipe.seed, step), count, share.rows(count))
+            images, targets = self.augmented(rows(share.of(indices)), draws, data)
+            return finished(images, targets, draws, data, pixels)
 
         return mapped(shuffled_indices(len(self), recipe, first_epoch).skip(first_step), batch).prefetch(2)
 
@@ -73,10 +106,10 @@ class LabelledSplit(IndexedSplit):
     def read(self, picture) -> Any:
         """What `random_resized_crop` takes, of a row of the first of the `tensors`."""
 
-    def augmented(self, rows, seed, data):
+    def augmented(self, rows, draws, data):
         if data.augmentation != "random_resized_crop":
             pixels, labels = self.whole(rows, data)
-            return pad_crop_flip(pixels, seed, padding(data), data.flip), labels
+            return pad_crop_flip(pixels, draws, padding(data), data.flip), labels
         pictures, labels = rows
 
         def part(element):
@@ -85,8 +118,7 @@ class LabelledSplit(IndexedSplit):
             return random_resized_crop(self.read(picture), own_seed, data.image_size, flip=data.flip)
 
         specification = tf.TensorSpec((data.image_size, data.image_size, 3), tf.float32)
-        seeds = split_seeds(seed, tf.shape(pictures)[0])
-        return tf.map_fn(part, (pictures, seeds), fn_output_signature=specification), labels
+        return tf.map_fn(part, (pictures, draws.seeds()), fn_output_signature=specification), labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,41 +171,23 @@ def rounded(pixels):
     return tf.round(tf.cast(pixels, tf.float32))
 
 
-def finished(images, targets, seed, data, pixels):
+def finished(images, targets, draws, data, pixels):
     """Augmented training images recolored, erased and mixed as the recipe asks, normalized or as `pixels`."""
-    fold_in = tf.random.experimental.stateless_fold_in  # pyright: ignore[reportAttributeAccessIssue]
-    seed = tf.cast(tf.stack(seed), tf.int64)
+    mean = [255 * value for value in data.mean]
     if data.rand_augment:
-        images = rand_augment(
-            images, fold_in(seed, 4), data.rand_augment, [255 * value for value in data.mean]
-        )
+        images = rand_augment(images, draws.fold_in(4), data.rand_augment, mean)
     if data.color_jitter:
-        images = color_jitter(images, fold_in(seed, 1), data.color_jitter)
+        images = color_jitter(images, draws.fold_in(1), data.color_jitter)
     if data.random_erasing:
-        mean = [255 * value for value in data.mean]
-        images = random_erasing(images, fold_in(seed, 2), data.random_erasing, mean)
+        images = random_erasing(images, draws.fold_in(2), data.random_erasing, mean)
     if data.mixup:
-        images, targets = mixup(images, targets, fold_in(seed, 3), data.mixup)
+        images, targets = mixup(images, targets, draws.fold_in(3), data.mixup)
     return (rounded(images) if pixels else normalize(images, data)), targets
 
 
 def padding(data):
     """Pixels that are added on every side before a random crop."""
     return data.pad if data.augmentation == "pad_crop" else 0
-
-
-def shuffled(values, seed):
-    """The values in another order, the same for the same seed."""
-    return tf.random.experimental.stateless_shuffle(  # pyright: ignore[reportAttributeAccessIssue]
-        values, seed=seed
-    )
-
-
-def split_seeds(seed, count):
-    """As many seeds as pictures in a batch, of the seed of the batch (two integers)."""
-    return tf.random.experimental.stateless_split(  # pyright: ignore[reportAttributeAccessIssue]
-        tf.cast(tf.stack(seed), tf.int64), count
-    )
 
 
 def _rows(split):

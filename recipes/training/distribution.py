@@ -9,6 +9,9 @@ execution:
 - Its loop over several steps ends in a placeholder that nobody feeds, with a single `Dense` as well.
 
 `prepare` puts a step of our own in the place of Keras's.
+
+`fit` would also have every worker read and decode whole batches, to throw the others' pictures away.
+`training_batches` has each read its own.
 """
 
 import contextlib
@@ -103,6 +106,62 @@ def prepare(model, strategy, recipe):
 
     skip_symbolic_build(model)
     model.train_function = steps
+
+
+def check_batches(strategy, recipe, count):
+    """Raises a `UserError` unless the devices of several workers can share every batch of an epoch.
+
+    Args:
+        strategy: The strategy.
+        recipe: The recipe.
+        count: Number of training pictures.
+    """
+    if not is_multi_worker(strategy):
+        return
+    devices = strategy.num_replicas_in_sync
+    if recipe.batch_size % devices:
+        raise UserError(
+            f"batch_size must be a multiple of {devices}, the number of devices of all workers. "
+            f"Received: {recipe.batch_size}"
+        )
+    last = count - (recipe.steps(count) - 1) * recipe.batch_size
+    if last < devices:
+        raise UserError(
+            f"the last batch of an epoch must have a picture for each of the {devices} devices of all "
+            f"workers. Received: {last}, of {count} pictures in batches of {recipe.batch_size}"
+        )
+
+
+def training_batches(split, recipe, begin, strategy, class_weight):
+    """The batches for `fit`, and the class weights that it is to apply.
+
+    Args:
+        split: The training pictures.
+        recipe: The recipe.
+        begin: A `Position`: how far the training has come.
+        strategy: The strategy.
+        class_weight: A weight for each class, by its number; None for all the same.
+    """
+    if not is_multi_worker(strategy):
+        return split.training_batches(recipe, begin.epoch, begin.step), class_weight
+    import tensorflow as tf
+
+    from recipes.data.tf_batches import Share
+
+    def of_worker(context):
+        share = Share(context.input_pipeline_id, context.num_input_pipelines)
+        batches = split.training_batches(recipe, begin.epoch, begin.step, share=share)
+        if class_weight is not None:
+            weights = tf.constant([class_weight[label] for label in range(len(class_weight))])
+            batches = batches.map(lambda images, labels: (images, labels, tf.gather(weights, labels)))
+        devices = context.num_replicas_in_sync // context.num_input_pipelines
+        if devices == 1:
+            return batches
+        # Each of the worker's devices takes the next element.
+        parts = tf.data.Dataset.range(devices)
+        return batches.flat_map(lambda *batch: parts.map(lambda device: Share(device, devices).of(batch)))
+
+    return strategy.distribute_datasets_from_function(of_worker), None
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from recipes.plots import plot_curves
 from recipes.tasks import task_of
 from recipes.training import CHECKPOINT_MINUTES, event_files
 from recipes.training.distribution import (
+    check_batches,
     is_chief,
     is_multi_worker,
     keras_suffices,
@@ -28,6 +29,7 @@ from recipes.training.distribution import (
     prepare,
     scope_of,
     synchronize_norms,
+    training_batches,
 )
 from recipes.training.monitoring import (
     DropoutSeeds,
@@ -72,6 +74,7 @@ def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES
             stack.enter_context(run.locked())
         dataset = load(recipe.data)
         steps = recipe.steps(len(dataset.train))
+        check_batches(strategy, recipe, len(dataset.train))
         keras.utils.set_random_seed(recipe.seed)
         keras.config.set_dtype_policy(recipe.precision)
         model, begin, snapshot = _model(run, strategy, recipe, dataset)
@@ -99,13 +102,16 @@ def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES
                 dataset.validation.errors_named(),
                 full_disk_reported(run.tensorboard),
             ):
+                batches, class_weight = training_batches(
+                    dataset.train, recipe, begin, strategy, class_weights(recipe, dataset)
+                )
                 model.fit(
-                    dataset.train.training_batches(recipe, begin.epoch, begin.step),
+                    batches,
                     steps_per_epoch=steps,
                     initial_epoch=begin.epoch,
                     epochs=recipe.epochs,
                     callbacks=_callbacks(run, recipe, begin, steps, evaluate, snapshots, chief),
-                    class_weight=class_weights(recipe, dataset),
+                    class_weight=class_weight,
                     shuffle=False,  # the batches are in a random order already
                     verbose=_verbosity(chief),
                 )

@@ -14,6 +14,7 @@ from recipes.data.augmentation import (
     random_window,
     shrunk,
 )
+from recipes.data.draws import Draws
 
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 SIZES = [(375, 500), (500, 375), (64, 64), (33, 47)]
@@ -101,7 +102,7 @@ def test_color_jitter_is_that_of_pillow(rng):
     """Of one image at a time, with the factors that were drawn; Pillow rounds after each of the three."""
     images = rng.integers(256, size=(4, 20, 30, 3)).astype("uint8")
     seed = tf.constant([3, 5], tf.int64)
-    ours = color_jitter(images, seed, 0.4).numpy()
+    ours = color_jitter(images, Draws(seed, 4), 0.4).numpy()
     factors = tf.random.stateless_uniform((3, 4, 1, 1, 1), seed, 0.6, 1.4).numpy().reshape(3, 4)
     assert np.ptp(factors) > 0.3
     for image, actual, of_image in zip(images, ours, factors.T, strict=True):
@@ -116,7 +117,7 @@ def test_color_jitter_is_that_of_pillow(rng):
 def test_random_erasing(rng):
     """Of the asked share of the images a rectangle of the asked size has the color; the rest is as it was."""
     images = rng.integers(1, 256, size=(400, 40, 60, 3)).astype("float32")
-    erased = random_erasing(images, (7, 1), 0.25, (0.0, 0.0, 0.0)).numpy()
+    erased = random_erasing(images, Draws((7, 1), 400), 0.25, (0.0, 0.0, 0.0)).numpy()
     changed = np.any(erased != images, axis=-1)
     count = changed.any(axis=(1, 2)).sum()
     assert abs(count - 100) < 4 * np.sqrt(400 * 0.25 * 0.75)  # four standard deviations
@@ -129,7 +130,7 @@ def test_random_erasing(rng):
             areas.append(mask.mean())
     assert min(areas) > 0.005
     assert max(areas) < 0.36  # 1/50 to 1/3, of whole pixels and cut off at the borders
-    again = random_erasing(images, (7, 1), 0.25, (0.0, 0.0, 0.0)).numpy()
+    again = random_erasing(images, Draws((7, 1), 400), 0.25, (0.0, 0.0, 0.0)).numpy()
     np.testing.assert_array_equal(again, erased)
 
 
@@ -138,7 +139,7 @@ def test_mixup(alpha):
     """Every image is a mixture of itself and the one before, in shares of Beta(α, α), which labels follow."""
     count = 4000
     images = np.arange(count, dtype="float32")[:, None, None, None] * np.ones((1, 2, 3, 3), "float32")
-    mixed, labels = (x.numpy() for x in mixup(images, np.arange(count), (7, 1), alpha))
+    mixed, labels = (x.numpy() for x in mixup(images, np.arange(count), Draws((7, 1), count), alpha))
     shares = mixed[1:, 0, 0, 0] - np.arange(count - 1)  # of the image itself
     expected = images[1:] * shares[:, None, None, None] + images[:-1] * (1 - shares[:, None, None, None])
     np.testing.assert_allclose(mixed[1:], expected, atol=1e-2)  # float32 of numbers up to 4,000
@@ -152,7 +153,7 @@ def test_mixup(alpha):
         inside = (shares >= low) & (shares < high)
         error = own[inside].mean() - shares[inside].mean()
         assert abs(error) < 4 * 0.5 / np.sqrt(inside.sum())
-    again, _ = mixup(images, np.arange(count), (7, 1), alpha)
+    again, _ = mixup(images, np.arange(count), Draws((7, 1), count), alpha)
     np.testing.assert_array_equal(again, mixed)
 
 

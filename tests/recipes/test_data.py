@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from recipes.data.augmentation import pad_crop_flip
+from recipes.data.draws import Draws
 from recipes.data.tf_batches import Arrays
 from recipes.errors import UserError
 from recipes.recipe import Recipe
@@ -46,7 +47,7 @@ def draws(images, augmented):
 
 
 def augment(images, seed=(0, 0), pad=PAD, flip=True):
-    return pad_crop_flip(tf.constant(images), seed, pad, flip).numpy()
+    return pad_crop_flip(tf.constant(images), Draws(seed, len(images)), pad, flip).numpy()
 
 
 # Augmentation

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
+from recipes.data.draws import Draws
 from recipes.data.rand_augment import OPERATIONS, rand_augment
 
 ROWS, COLUMNS = np.mgrid[0:30, 0:40]
@@ -67,7 +68,7 @@ def test_an_image_of_one_color(pixels):
 def test_images_of_a_batch(pixels):
     """Each has its own operations; the same seed gives the same; at magnitude 0 nothing moves."""
     images = np.stack([pixels] * 40)
-    first, again, other = (rand_augment(images, (seed, 1), 9, FILL).numpy() for seed in (0, 0, 1))
+    first, again, other = (rand_augment(images, Draws((seed, 1), 40), 9, FILL).numpy() for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.any(first != other)
     assert len({image.tobytes() for image in first}) > 20

@@ -48,7 +48,7 @@ def as_records(path, images):
         for number, image in enumerate(images.astype("uint8")):
             example = {"image": image, "label": number, "file_name": f"{number}.jpg"}
             writer.write(features.serialize_example(example))
-    return Records((str(path),), len(images), features)
+    return Records((str(path),), (len(images),), features)
 
 
 @pytest.fixture(scope="module")

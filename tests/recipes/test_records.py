@@ -10,8 +10,8 @@ import pathlib
 import numpy as np
 import PIL.Image
 import pytest
-import tensorflow as tf
 import tensorflow_datasets as tfds
+from example_records import FEATURES, jpeg, write
 
 from recipes import data as data_sets
 from recipes.data import records
@@ -21,28 +21,6 @@ from recipes.registry import RECIPES
 
 COUNT = 60
 RECIPE = RECIPES["imagenet-mobilenetv2-sb"].override(["batch_size=8", "epochs=4", "data.image_size=32"])
-FEATURES = tfds.features.FeaturesDict(
-    {
-        "image": tfds.features.Image(),
-        "label": tfds.features.ClassLabel(num_classes=COUNT),
-        "file_name": tfds.features.Text(),
-    }
-)
-
-
-def jpeg(number):
-    """A grey picture that carries its number as its brightness."""
-    return tf.io.encode_jpeg(np.full((40, 48, 3), 4 * number, "uint8"), quality=100).numpy()
-
-
-def write(path, numbers, pictures):
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for number in numbers:
-            writer.write(
-                FEATURES.serialize_example(
-                    {"image": pictures(number), "label": number, "file_name": f"{number}.jpg"}
-                )
-            )
 
 
 @pytest.fixture
@@ -53,7 +31,7 @@ def records_of(tmp_path):
         paths = [tmp_path / f"part-{part}" for part in range(3)]
         for part, path in enumerate(paths):
             write(path, range(20 * part, 20 * part + 20), pictures)
-        return Records(tuple(map(str, paths)), COUNT, FEATURES)
+        return Records(tuple(map(str, paths)), (20, 20, 20), FEATURES)
 
     return records_of
 

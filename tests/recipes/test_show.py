@@ -118,7 +118,7 @@ def test_pictures_in_memory(tmp_path, capsys):
 
 def test_a_stream_is_not_read(tmp_path, capsys, monkeypatch):
     """Neither of these files is there, so that reading them is an error."""
-    split = Records(("nowhere",), 1000, None)
+    split = Records(("nowhere",), (1000,), None)
     monkeypatch.setattr(records, "load_imagenet", lambda data: Dataset(("cat", "dog"), split, split, split))
     monkeypatch.setattr(show, "_first", lambda batches, count: (np.zeros((1, 224, 224, 3)), [0]))
     monkeypatch.setattr(Records, "training_batches", lambda *_: [])
