@@ -110,7 +110,7 @@ def pictures_of(folder, classes, left_out):
         left_out: A `LeftOut`, which learns of what is not used.
 
     Returns:
-        Paths, and labels.
+        Paths, as bytes: of a million they take a third of what text does. And labels.
 
     Raises:
         UserError: If there is a class that is not among `classes`.
@@ -129,9 +129,9 @@ def pictures_of(folder, classes, left_out):
     paths, labels = [], []
     for label, name in enumerate(classes):
         files = pictures_in(folder / name, left_out)
-        paths += files
+        paths += map(os.fsencode, files)
         labels += [label] * len(files)
-    return np.array(paths, str), np.array(labels, "int32")
+    return np.array(paths, bytes), np.array(labels, "int32")
 
 
 def read_text(path):
@@ -148,7 +148,7 @@ def read_text(path):
 
 
 def printable(path):
-    """A path as text, in which bytes that are no UTF-8 are written as their numbers."""
+    """A path, text or bytes, as text in which bytes that are no UTF-8 are written as their numbers."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 

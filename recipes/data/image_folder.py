@@ -18,7 +18,7 @@ from recipes.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Files(LabelledSplit):
-    """Pictures in files of their own: paths, and labels."""
+    """Pictures in files of their own: paths, as bytes, and labels."""
 
     paths: np.ndarray
     labels: np.ndarray
@@ -33,10 +33,14 @@ class Files(LabelledSplit):
         return class_folders.printable(self.paths[number])
 
     def content(self, number):
-        return pathlib.Path(str(self.paths[number])).read_bytes()
+        return pathlib.Path(os.fsdecode(self.paths[number])).read_bytes()
+
+    @property
+    def picture_files(self):
+        return self.paths
 
     def tensors(self):
-        return np.array([os.fsencode(path) for path in self.paths], object), self.labels
+        return self.paths, self.labels
 
     def whole(self, rows, data):
         paths, labels = rows
@@ -62,14 +66,10 @@ def load_image_folder(data):
     def files(folder):
         paths, labels = class_folders.pictures_of(folder, classes, left_out)
         _check_not_empty(folder, classes, labels)
-        good = decodable(
-            [*map(class_folders.printable, paths)],
-            lambda row: pathlib.Path(str(paths[row])).read_bytes(),
-            data.skip_bad,
-            paths.tolist(),
-        )
+        split = Files(paths, labels)
+        good = decodable(split, data.skip_bad)
         _check_not_empty(folder, classes, labels[good])
-        return Files(paths[good], labels[good])
+        return split.select(good)
 
     splits = {split: files(folder) for split, folder in (folders or {"train": root}).items()}
     left_out.report()

@@ -69,11 +69,6 @@ class Objects(IndexedSplit):
     def content(self, number):
         return self.images[number]
 
-    @property
-    def files(self):
-        """Paths of the pictures' files, where they have some of their own."""
-        return None
-
     def tensors(self):
         return self.images, self.boxes_yxyx, self.labels, self.difficult
 
@@ -110,7 +105,7 @@ class ObjectFiles(Objects):
     """The same, of pictures that stay in their files: `images` are the paths."""
 
     @property
-    def files(self):
+    def picture_files(self):
         return [os.fsdecode(path) for path in self.images]
 
     def encoded(self, image):
@@ -249,4 +244,4 @@ def _complaint(box, label, classes, margin):
 
 def readable(split, skip_bad=False):
     """The pictures that can be decoded; a `UserError` names the others unless `skip_bad`."""
-    return split.select(decodable(split.names, split.content, skip_bad, split.files))
+    return split.select(decodable(split, skip_bad))

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import itertools
 
 import numpy as np
 import PIL
@@ -12,6 +13,7 @@ from recipes.data import image_files, remembered
 from recipes.errors import UserError
 
 NAMED = 5
+AT_ONCE = 4096  # pictures that wait for a thread: a million of them would take a gigabyte
 PNG = b"\x89PNG\r\n\x1a\n"  # how such a file begins
 # A JPEG's EXIF data are among its first segments; where a PNG's are is free.
 _HEADER_BYTES = 16384
@@ -96,16 +98,14 @@ def _by_pillow(content):
     return tf.ensure_shape(tf.numpy_function(pixels, [content], tf.uint8), (None, None, 3))
 
 
-def decodable(names, content_of, skip_bad, paths=None):
+def decodable(split, skip_bad):
     """Decodes every picture once, as training will: a damaged one shows now, not in the last epoch.
 
     Those whose files are as they were when they were decoded before are not decoded again.
 
     Args:
-        names: What to call them.
-        content_of: A function of a picture's number that gives the bytes of its file.
+        split: A `Split` whose pictures have `content`.
         skip_bad: Whether to leave damaged ones out, and say so, instead of giving up.
-        paths: Of their files, where they have some.
 
     Returns:
         A boolean array, whether each can be decoded.
@@ -118,27 +118,32 @@ def decodable(names, content_of, skip_bad, paths=None):
 
     def complaint(row):
         try:
-            content = content_of(row)
+            content = split.content(row)
             if content.startswith((b"\xff\xd8\xff", PNG)):
                 in_graph(tf.constant(content))
             else:  # an error that passes through TensorFlow is logged with everything around it
                 image_files.read_rgb(content, "it")
         except OSError as error:
-            return f"{names[row]} ({error.strerror})"
+            return f"{split.name(row)} ({error.strerror})"
         except (UserError, tf.errors.OpError):
-            return f"{names[row]} ({_reason(content)})"
+            return f"{split.name(row)} ({_reason(content)})"
         return None
 
     decoder = f"TensorFlow {tf.__version__}, Pillow {PIL.__version__}"
-    keys = remembered.keys_of(paths) if paths else np.zeros(len(names), "uint64")
-    known = remembered.known(paths, decoder) if paths else keys[:0]
-    rows = np.flatnonzero(~np.isin(keys, known))
+    has_files = split.picture_files is not None
+    keys = remembered.keys_of(split.picture_files) if has_files else np.zeros(len(split), "uint64")
+    known = remembered.known(split.picture_files, decoder) if has_files else keys[:0]
+    rows, complaints, good = np.flatnonzero(~np.isin(keys, known)), [], np.ones(len(split), bool)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        complaints = dict(zip(rows.tolist(), progress(pool.map(complaint, rows), len(rows)), strict=True))
-    good = np.array([complaints.get(row) is None for row in range(len(names))], bool)
-    if paths and len(rows):
-        remembered.remember(paths, decoder, np.union1d(known, keys[good]))
-    complain([text for text in complaints.values() if text], skip_bad)
+        parts = (rows[begin : begin + AT_ONCE] for begin in range(0, len(rows), AT_ONCE))
+        found = itertools.chain.from_iterable(pool.map(complaint, part) for part in parts)
+        for row, text in zip(rows, progress(found, len(rows)), strict=True):
+            if text:
+                complaints.append(text)
+                good[row] = False
+    if has_files and len(rows):
+        remembered.remember(split.picture_files, decoder, np.union1d(known, keys[good]))
+    complain(complaints, skip_bad)
     return good
 
 

@@ -76,6 +76,11 @@ class Split(abc.ABC):
         """What to call a picture, by its number: its file, where it has one of its own."""
         return f"number {number}"
 
+    @property
+    def picture_files(self) -> Any:
+        """Paths of all pictures' files; None where they have none of their own."""
+        return None
+
     def content(self, number) -> bytes | None:
         """The bytes of a picture's file, by its number; None where it has no file of its own."""
         return None

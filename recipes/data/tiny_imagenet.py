@@ -1,6 +1,7 @@
 """Tiny-ImageNet: 110,000 pictures of 64×64 pixels, decoded once and kept in memory (1.4 GB)."""
 
 import concurrent.futures
+import os
 import pathlib
 
 import numpy as np
@@ -49,9 +50,9 @@ def _annotated(path, classes):
             raise UserError(
                 f"{path}, line {number}: a class among those in 'train' expected. Received: {label!r}"
             )
-        paths.append(str(path.parent / "images" / name))
+        paths.append(os.fsencode(path.parent / "images" / name))
         labels.append(classes.index(label))
-    return np.array(paths, str), np.array(labels, "int32")
+    return np.array(paths, bytes), np.array(labels, "int32")
 
 
 def _decoded(paths):
@@ -59,11 +60,11 @@ def _decoded(paths):
     images = np.empty((len(paths), SIZE, SIZE, 3), "uint8")
 
     def decode(number):
-        image = read_rgb(str(paths[number]))
+        image = read_rgb(os.fsdecode(paths[number]))
         if image.size != (SIZE, SIZE):
             raise UserError(
-                f"{paths[number]} must have {SIZE}×{SIZE} pixels. Received: {image.width}×{image.height}; "
-                "for others there is data.name=image_folder"
+                f"{class_folders.printable(paths[number])} must have {SIZE}×{SIZE} pixels. "
+                f"Received: {image.width}×{image.height}; for others there is data.name=image_folder"
             )
         images[number] = image
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 
 import keras
@@ -10,7 +11,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 import tiny
-from workers import start_workers
+from workers import TWO_DEVICES, start_workers
 
 from recipes.errors import UserError
 from recipes.run_directory import RunDirectory
@@ -21,11 +22,6 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 # Without it every device normalizes its half by the half's own statistics.
 SYNCHRONIZED = "synchronized_batch_norm=true"
-TWO_DEVICES = """
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +153,19 @@ def test_two_workers(noise, one_device, tmp_path):
     assert outputs[1][0] == ""  # only the chief speaks
     names = {path.name for path in (tmp_path / "two").iterdir()}
     assert names == {path.name for path in one_device.path.iterdir()}
+
+
+@pytest.mark.slow
+def test_two_workers_and_class_weights(noise, tmp_path, run_train):
+    """Of a folder where one class has a third of the others' pictures."""
+    folder = tmp_path / "unequal"
+    shutil.copytree(noise[-1].partition("=")[2], folder)
+    for path in sorted((folder / "class-0").iterdir())[3:]:
+        path.unlink()
+    settings = (*noise[:-1], f"data.directory={folder}", "class_weights=balanced")
+    assert run_train(tmp_path / "one", *settings) == 0
+    wait(start_workers(tmp_path / "two", *settings))
+    assert_nearly_same(RunDirectory(tmp_path / "two"), RunDirectory(tmp_path / "one"))
 
 
 @pytest.mark.slow

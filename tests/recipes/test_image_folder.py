@@ -1,7 +1,10 @@
 """Tests of the data set of users' own pictures: folders of PNG, JPEG and other files."""
 
 import os
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
@@ -10,6 +13,8 @@ from folders import load, write_classes, write_picture
 
 from recipes.recipe import Recipe
 from recipes.settings import Data
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def pixels(split, size=32):
@@ -49,7 +54,7 @@ def test_train_validation_and_test_folders(tmp_path):
         write_classes(tmp_path / name, count=count)
     dataset = load(tmp_path)
     assert [len(s) for s in (dataset.train, dataset.validation, dataset.test)] == [6, 4, 2]
-    assert all("/validation/" in path for path in dataset.validation.paths)
+    assert all(b"/validation/" in path for path in dataset.validation.paths)
     assert dataset.classes == ("cat", "dog")
 
 
@@ -158,8 +163,8 @@ def test_names_of_split_folders(names, tmp_path):
     dataset = load(tmp_path)
     assert dataset.classes == ("cat", "dog")
     assert len(dataset.train) == 6
-    assert all(f"/{names[-1]}/" in path for path in dataset.test.paths)
-    assert all(f"/{names[1]}/" in path for path in dataset.validation.paths)
+    assert all(f"/{names[-1]}/".encode() in path for path in dataset.test.paths)
+    assert all(f"/{names[1]}/".encode() in path for path in dataset.validation.paths)
 
 
 def test_a_class_called_train(tmp_path):
@@ -173,6 +178,32 @@ def test_training_batches(tmp_path):
     recipe = Recipe("test", data=data, batch_size=3, epochs=1)
     for images, labels in load(tmp_path).train.training_batches(recipe).as_numpy_iterator():
         np.testing.assert_allclose(images[:, 0, 0, 0] * 255, 50 * (labels + 1), atol=1e-3)
+
+
+MILLION = """
+import numpy as np
+import tensorflow as tf
+from recipes.data.image_folder import Files
+from recipes.registry import find
+
+def resident():
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1000
+
+tf.zeros(1)
+recipe = find("photos-mobilenetv2-static").override(["data.directory=none"])
+before = resident()
+paths = np.array([b"/home/me/pictures/train/class-%04d/%08d.jpg" % (n % 1000, n) for n in range(1_000_000)])
+split = Files(paths, np.arange(1_000_000, dtype="int32") % 1000)
+batches = split.training_batches(recipe)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="the system has no /proc")
+def test_a_million_pictures_take_less_than_200_megabytes():
+    done = subprocess.run([sys.executable, "-c", MILLION], cwd=ROOT, capture_output=True, text=True)
+    assert float(done.stdout) < 200, done.stderr
 
 
 def test_random_resized_crop(tmp_path):

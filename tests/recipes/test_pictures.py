@@ -27,6 +27,19 @@ SMOOTH = np.stack(
 ALPHA = np.dstack([SMOOTH, 4 * COLUMNS.astype("uint8")])
 
 
+class Stored:
+    """A split as far as `decodable` looks."""
+
+    def __init__(self, names, picture_files, content):
+        self.names, self.picture_files, self.content = names, picture_files, content
+
+    def __len__(self):
+        return len(self.names)
+
+    def name(self, number):
+        return self.names[number]
+
+
 def encoded(pixels, file_format, mode=None, **options):
     image = Image.fromarray(pixels)
     buffer = io.BytesIO()
@@ -149,7 +162,7 @@ def test_what_cannot_be_decoded(content, message):
         image_files.read_rgb(content, "a.jpg")
     expected = rf"there are pictures that cannot be read: a.jpg \(.*{message.rstrip('$')}"
     with pytest.raises(UserError, match=expected):
-        pictures.decodable(["a.jpg"], lambda row: content, skip_bad=False)
+        pictures.decodable(Stored(["a.jpg"], None, lambda row: content), skip_bad=False)
 
 
 def test_files_that_were_decoded_are_not_decoded_again(tmp_path, monkeypatch):
@@ -163,7 +176,7 @@ def test_files_that_were_decoded_are_not_decoded_again(tmp_path, monkeypatch):
             decoded.append(pathlib.Path(paths[row]).name)
             return pathlib.Path(paths[row]).read_bytes()
 
-        good = pictures.decodable(paths, content_of, skip_bad=True, paths=paths).tolist()
+        good = pictures.decodable(Stored(paths, paths, content_of), skip_bad=True).tolist()
         seen = sorted(decoded)
         decoded.clear()
         return good, seen

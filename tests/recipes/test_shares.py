@@ -2,16 +2,23 @@
 
 import dataclasses
 import itertools
+import subprocess
+import sys
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 from example_records import FEATURES, jpeg, write
+from workers import TWO_DEVICES
 
 from recipes.data import objects, records
 from recipes.data.records import Records
 from recipes.data.tf_batches import Arrays, Share
+from recipes.errors import UserError
 from recipes.registry import RECIPES
+from recipes.training import distribution
 
 RECIPE = RECIPES["imagenet-mobilenetv2-sb"].override(["epochs=2", "data.image_size=32"])
 CHANGES = {
@@ -109,3 +116,51 @@ def test_a_worker_reads_streams_of_its_own(split, monkeypatch):
     examples = split.shuffled_examples((0, 0), Share(1, 2))
     assert [number for number, _ in examples.as_numpy_iterator()] == list(range(1, 61, 2))
     assert len(parsed) == 30
+
+
+SHARED = """
+import keras
+import numpy as np
+from recipes import data
+from recipes.registry import find
+from recipes.training import distribution
+from recipes.training.within_epoch import Position
+
+strategy = tf.distribute.MirroredStrategy()
+distribution.is_multi_worker = lambda strategy: True  # of one worker, which has two devices
+recipe = find("digits-mobilenetv2-sb").override(["batch_size=6", "epochs=1"])
+split = data.load(recipe.data).train.select(slice(22))
+weights = {label: label for label in range(10)}
+batches, weights = distribution.training_batches(split, recipe, Position(0), strategy, weights)
+assert weights is None
+for ours, (images, labels) in zip(batches, split.training_batches(recipe), strict=True):
+    for number in range(2):
+        mine, my_labels, my_weights = (strategy.experimental_local_results(x)[number] for x in ours)
+        np.testing.assert_array_equal(mine, images[number::2])
+        np.testing.assert_array_equal(my_labels, labels[number::2])
+        np.testing.assert_array_equal(my_weights, labels[number::2])
+"""
+
+
+@pytest.mark.slow
+def test_a_workers_devices_share_what_is_the_workers():
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES + SHARED], cwd=tiny.ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "count", "message"),
+    [
+        (9, 36, r"batch_size must be a multiple of 2, .* Received: 9$"),
+        (
+            8,
+            41,
+            r"must have a picture for each of the 2 devices .* Received: 1, of 41 pictures",
+        ),
+    ],
+)
+def test_batches_that_workers_cannot_share(batch_size, count, message, monkeypatch):
+    monkeypatch.setattr(distribution, "is_multi_worker", lambda strategy: True)
+    recipe = RECIPES["digits-mobilenetv2-sb"].override([f"batch_size={batch_size}"])
+    with pytest.raises(UserError, match=message):
+        distribution.check_batches(types.SimpleNamespace(num_replicas_in_sync=2), recipe, count)

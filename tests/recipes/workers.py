@@ -11,6 +11,11 @@ import tiny
 
 ROOT = tiny.ROOT
 OPTIONS = ("--strategy", "multi-worker")
+TWO_DEVICES = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
 
 
 def free_ports(count):

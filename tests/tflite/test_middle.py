@@ -1,5 +1,7 @@
 """Tests that a file sees of a picture what the network was tested on: the middle, or the whole."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -40,10 +42,11 @@ def test_a_file_sees_what_it_was_tested_on(framed, small, tmp_path):
     dataset, file = load(framed), tmp_path / "model.tflite"
     metadata = Metadata(name="test", labels=dataset.classes, mean=(0.0,) * 3, std=(1 / 255,) * 3)
     file.write_bytes(build(small, metadata=metadata, **pixel_input(framed)))
-    received = [dict(classify(path, file))["cat"] for path in dataset.test.paths]
+    paths = [os.fsdecode(path) for path in dataset.test.paths]
+    received = [dict(classify(path, file))["cat"] for path in paths]
     expected = small.predict(dataset.test.evaluation_batches(framed, 4), verbose=0)[:, 0]
     np.testing.assert_allclose(received, expected, atol=1e-4)  # pixels are the same whole numbers
-    stretched = [np.asarray(Image.open(path).resize((32, 32)), "float32") for path in dataset.test.paths]
+    stretched = [np.asarray(Image.open(path).resize((32, 32)), "float32") for path in paths]
     assert np.abs(small.predict(np.stack(stretched) / 127.5 - 1, verbose=0)[:, 0] - expected).max() > 0.005
 
 
