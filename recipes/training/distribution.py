@@ -1,4 +1,4 @@
-"""Several devices of a machine, and several machines, by `tf.distribute`.
+"""Several devices of a machine, and several machines: by `tf.distribute`, on JAX by `keras.distribution`.
 
 Keras 3's `fit` supports neither `MultiWorkerMirroredStrategy` nor, under any strategy, several steps an
 execution:
@@ -29,17 +29,18 @@ class WorkerLost(Exception):
 
 
 def strategy_of(name):
-    """The strategy of that name; None for `"one-device"`.
+    """The strategy of that name, or on JAX the `keras.distribution`; None for `"one-device"`.
 
     Raises:
         UserError: If it cannot be had here.
     """
     if name == "one-device":
         return None
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(
-            f"--strategy {name} needs Keras's TensorFlow backend. Received: {keras.backend.backend()}"
-        )
+    backend = keras.backend.backend()
+    if backend == "jax" and name == "mirrored":
+        return keras.distribution.DataParallel()
+    if backend != "tensorflow":
+        raise UserError(f"--strategy {name} needs Keras's TensorFlow backend. Received: {backend}")
     import tensorflow as tf
 
     if name == "mirrored":
@@ -59,8 +60,32 @@ def scope_of(strategy):
     return strategy.scope() if strategy else contextlib.nullcontext()
 
 
+def fit_scope_of(strategy):
+    """The context in which they are to be trained; a strategy of TensorFlow's belongs to the model."""
+    return scope_of(strategy if is_data_parallel(strategy) else None)
+
+
+@contextlib.contextmanager
+def one_device():
+    """A context in which batches go to one device, also within that of a `keras.distribution`.
+
+    The devices would have to share every batch, and the last one of an evaluation is of any size.
+    """
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
+
+
+def is_data_parallel(strategy):
+    """Whether it is JAX's."""
+    return isinstance(strategy, keras.distribution.DataParallel)
+
+
 def is_multi_worker(strategy):
-    if strategy is None:
+    if strategy is None or is_data_parallel(strategy):
         return False
     import tensorflow as tf
 
@@ -80,7 +105,12 @@ def is_chief(strategy):
 
 
 def synchronize_norms(model):
-    """Has every batch normalization use the statistics of the whole batch, over all devices."""
+    """Has every batch normalization use the statistics of the whole batch, over all devices.
+
+    On JAX they do so anyway: a step is one program over a batch, whose parts lie on several devices.
+    """
+    if keras.backend.backend() == "jax":
+        return
     for layer in inner_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
@@ -88,7 +118,9 @@ def synchronize_norms(model):
 
 def keras_suffices(strategy, recipe):
     """Whether Keras's own steps work; see above."""
-    return strategy is None or not (is_multi_worker(strategy) or recipe.steps_per_execution > 1)
+    if strategy is None or is_data_parallel(strategy):
+        return True
+    return not (is_multi_worker(strategy) or recipe.steps_per_execution > 1)
 
 
 def prepare(model, strategy, recipe):
@@ -109,26 +141,29 @@ def prepare(model, strategy, recipe):
 
 
 def check_batches(strategy, recipe, count):
-    """Raises a `UserError` unless the devices of several workers can share every batch of an epoch.
+    """Raises a `UserError` unless the devices of several workers, or on JAX, can share every batch.
 
     Args:
         strategy: The strategy.
         recipe: The recipe.
         count: Number of training pictures.
     """
-    if not is_multi_worker(strategy):
+    if is_data_parallel(strategy):
+        devices = step = strategy.num_model_replicas
+    elif is_multi_worker(strategy):
+        devices, step = strategy.num_replicas_in_sync, 1
+    else:
         return
-    devices = strategy.num_replicas_in_sync
-    if recipe.batch_size % devices:
+    size, steps = recipe.batch_size, recipe.steps(count)
+    if size % devices:
+        raise UserError(f"batch_size must be a multiple of the {devices} devices. Received: {size}")
+    last = min(size, count - (steps - 1) * size)
+    if last < devices or last % step:
+        what = "a multiple of" if step > 1 else "at least"
         raise UserError(
-            f"batch_size must be a multiple of {devices}, the number of devices of all workers. "
-            f"Received: {recipe.batch_size}"
-        )
-    last = count - (recipe.steps(count) - 1) * recipe.batch_size
-    if last < devices:
-        raise UserError(
-            f"the last batch of an epoch must have a picture for each of the {devices} devices of all "
-            f"workers. Received: {last}, of {count} pictures in batches of {recipe.batch_size}"
+            f"the number of pictures in the last batch of an epoch must be {what} that of the devices, "
+            f"{devices}. Received: {last}; --set steps_per_epoch={steps - 1} leaves them out, in every epoch "
+            "others"
         )
 
 

@@ -22,10 +22,12 @@ from recipes.tasks import task_of
 from recipes.training import CHECKPOINT_MINUTES, event_files
 from recipes.training.distribution import (
     check_batches,
+    fit_scope_of,
     is_chief,
     is_multi_worker,
     keras_suffices,
     lost_workers_reported,
+    one_device,
     prepare,
     scope_of,
     synchronize_norms,
@@ -34,6 +36,7 @@ from recipes.training.distribution import (
 from recipes.training.monitoring import (
     DropoutSeeds,
     EarlyStopping,
+    LazyCallbackList,
     Recorder,
     StopOnDivergence,
     Validation,
@@ -89,13 +92,15 @@ def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES
         def evaluate(model, split=dataset.validation):
             if not keras_suffices(strategy, recipe):  # the other workers do not evaluate
                 model = _local_copy(model, recipe, len(dataset.classes))
-            return task_of(recipe).evaluate(model, split, recipe)
+            with one_device():
+                return task_of(recipe).evaluate(model, split, recipe)
 
         if begin.epoch < recipe.epochs and not _has_stopped(run, recipe, begin.epoch):
             # A worker alone cannot read what all of them have summed up.
             writes = not is_multi_worker(strategy)
             snapshots = Snapshots(run.snapshot_file, recipe, steps, checkpoint_minutes, snapshot, writes)
             with (
+                fit_scope_of(strategy),
                 terminating(snapshots.terminate),
                 lost_workers_reported(strategy),
                 dataset.train.errors_named(),
@@ -110,10 +115,17 @@ def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES
                     steps_per_epoch=steps,
                     initial_epoch=begin.epoch,
                     epochs=recipe.epochs,
-                    callbacks=_callbacks(run, recipe, begin, steps, evaluate, snapshots, chief),
+                    callbacks=LazyCallbackList(
+                        _callbacks(run, recipe, begin, steps, evaluate, snapshots, chief),
+                        add_history=True,
+                        add_progbar=chief,
+                        model=model,
+                        epochs=recipe.epochs,
+                        steps=steps,
+                        verbose=_verbosity(),
+                    ),
                     class_weight=class_weight,
                     shuffle=False,  # the batches are in a random order already
-                    verbose=_verbosity(chief),
                 )
         if not chief:
             return None
@@ -215,9 +227,7 @@ def _local_copy(model, recipe, classes):
     return copy
 
 
-def _verbosity(chief):
-    if not chief:
-        return 0
+def _verbosity():
     return "auto" if sys.stdout.isatty() else 2
 
 

@@ -10,6 +10,8 @@ import time
 import keras
 import numpy as np
 
+LOOKED_AT = 10  # losses at once: whether the training has diverged
+
 
 @contextlib.contextmanager
 def averaged(model):
@@ -142,8 +144,21 @@ class Diverged(Exception):
     """The loss is no longer a number."""
 
 
+class LazyCallbackList(keras.callbacks.CallbackList):
+    """Callbacks that get the numbers of a step as they are, on the device.
+
+    Keras's list makes floats of them, and waits for every step to end before the next one is begun.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs=logs)
+
+
 class StopOnDivergence(keras.callbacks.Callback):
-    """Ends the training at the first step with a loss that is not finite, before anything is saved.
+    """Ends the training behind a step with a loss that is not finite, before anything is saved.
+
+    It looks at the losses of several steps together, since it has to wait for them.
 
     The last step of an epoch can spoil the weights without a step after it to show it, so these are
     looked at as well, and the loss of the validation.
@@ -154,23 +169,30 @@ class StopOnDivergence(keras.callbacks.Callback):
 
     def __init__(self, begin):
         super().__init__()
-        self.begin = begin
+        self.begin, self._losses = begin, []
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch, self._first = epoch + 1, self.begin.steps_before(epoch)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._step = self._first + batch + 1
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            self._stop(f"the loss is {loss}")
+        self._losses.append((self._first + batch + 1, logs["loss"]))
+        if len(self._losses) == LOOKED_AT:
+            self._look()
 
     def on_epoch_end(self, epoch, logs=None):
+        self._look()
         if not math.isfinite(logs.get("val_loss", 0.0)):  # none in a worker that is not the chief
             self._stop(f"the validation loss is {logs['val_loss']}")
         for weight in self.model.weights:
             if not bool(keras.ops.all(keras.ops.isfinite(weight))):
                 self._stop(f"the weight {weight.path} is no longer finite")
+
+    def _look(self):
+        for step, value in self._losses:
+            self._step, loss = step, float(value)
+            if not math.isfinite(loss):
+                self._stop(f"the loss is {loss}")
+        self._losses.clear()
 
     def _stop(self, reason):
         raise Diverged(f"{reason} in epoch {self._epoch}, step {self._step}")

@@ -14,7 +14,14 @@ import keras
 import sb_keras
 from recipes.data import load
 from recipes.tasks import task_of
-from recipes.training.distribution import prepare, scope_of
+from recipes.training.distribution import (
+    check_batches,
+    fit_scope_of,
+    prepare,
+    scope_of,
+    training_batches,
+)
+from recipes.training.within_epoch import Position
 
 REHEARSED_STEPS = 6
 
@@ -69,6 +76,7 @@ def rehearse(recipe, strategy=None):
     print(task.describe(dataset), flush=True)
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
+    check_batches(strategy, recipe, len(dataset.train))
     with scope_of(strategy):
         model = task.compiled_model(recipe, len(dataset.classes))
         task.create_state(model, len(dataset.classes))
@@ -78,13 +86,15 @@ def rehearse(recipe, strategy=None):
 
     steps = recipe.steps(len(dataset.train))
     pace = _Steps()
-    model.fit(
-        dataset.train.training_batches(recipe),
-        steps_per_epoch=min(steps, REHEARSED_STEPS),
-        callbacks=[pace],
-        shuffle=False,
-        verbose=0,
-    )
+    batches, _ = training_batches(dataset.train, recipe, Position(), strategy, None)
+    with fit_scope_of(strategy):
+        model.fit(
+            batches,
+            steps_per_epoch=min(steps, REHEARSED_STEPS),
+            callbacks=[pace],
+            shuffle=False,
+            verbose=0,
+        )
     first, *others = pace.seconds
     step = statistics.median(others or [first])
     few = dataset.validation.select(slice(2 * recipe.batch_size))

@@ -53,6 +53,11 @@ class Snapshot:
         """A copy of a model's state."""
         return cls(position, [np.array(keras.ops.convert_to_numpy(each)) for each in _variables(model)])
 
+    @property
+    def is_finite(self):
+        """Whether the training has not diverged."""
+        return all(np.isfinite(array).all() for array in self.arrays if array.dtype.kind == "f")
+
     def restore(self, model):
         """Gives a model, which has to be of the same recipe, this state.
 
@@ -131,8 +136,10 @@ class Snapshots(keras.callbacks.Callback):
         elif self.writes:
             is_due = self._terminated or now - self._written >= self.seconds
             if is_due or step == self.steps - self.at_once:
-                self._held = Snapshot.of(self.model, Position(self._epoch, step, now - self._started))
-            if is_due:
+                snapshot = Snapshot.of(self.model, Position(self._epoch, step, now - self._started))
+                if snapshot.is_finite:  # else nobody is to go on from it
+                    self._held = snapshot
+            if is_due and self._held:
                 self._write()
         if self._terminated:
             self._end()

@@ -1,13 +1,16 @@
 """Tests that the programs run on Keras's JAX backend, without TensorFlow."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tiny
+from test_distribution import assert_nearly_same
 from test_going_on import DROPOUT, assert_same_training
+from test_tune_training import tune_program
 
 from recipes.data import load
 from recipes.run_directory import RunDirectory
@@ -118,15 +121,37 @@ def test_programs(finished, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"sheet.png", "plot.png"}
 
 
+@pytest.mark.slow
+def test_two_devices(finished, tmp_path, monkeypatch):
+    """A training on two devices is that on one, but for the rounding of sums of halves."""
+    flags = os.environ["XLA_FLAGS"]
+    monkeypatch.setenv("XLA_FLAGS", f"{flags} --xla_force_host_platform_device_count=2")
+    options, code = (
+        ("--strategy", "mirrored"),
+        "import keras\nassert len(keras.distribution.list_devices()) == 2",
+    )
+    process = tiny.start(code, tmp_path / "run", *DROPOUT, before=WITHOUT_TENSORFLOW, options=options)
+    assert process.returncode == 0, process.stderr
+    assert_nearly_same(RunDirectory(tmp_path / "run"), finished[0])
+
+
+@pytest.mark.slow
+def test_a_search(backend, tmp_path):
+    """keras-tuner without TensorFlow."""
+    arguments = tiny.arguments(tmp_path / "s", "epochs=1", options=("--choice", "seed=0,1"))
+    code = f"{WITHOUT_TENSORFLOW}\n{tune_program(arguments)}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "best: trial " in done.stdout
+
+
 NEEDS = (
     "error: the pictures of {} are read by TensorFlow, also for Keras on jax, and it is not installed; "
     "without it data.name must be one of digits, cifar10"
 )
 REFUSED = {
     "train voc-ssdlite-mobilenetv2-sb --run-dir": NEEDS.format("voc"),
-    "train --strategy mirrored --run-dir": (
-        "error: --strategy mirrored needs Keras's TensorFlow backend. Received: jax"
-    ),
+    "train --strategy tpu --run-dir": "error: --strategy tpu needs Keras's TensorFlow backend. Received: jax",
     "show voc-ssdlite-mobilenetv2-sb --out": NEEDS.format("voc"),
     "show imagenet-mobilenetv2-sb --out": NEEDS.format("imagenet2012"),
 }

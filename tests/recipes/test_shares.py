@@ -149,18 +149,18 @@ def test_a_workers_devices_share_what_is_the_workers():
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "count", "message"),
+    ("kind", "batch_size", "count", "message"),
     [
-        (9, 36, r"batch_size must be a multiple of 2, .* Received: 9$"),
-        (
-            8,
-            41,
-            r"must have a picture for each of the 2 devices .* Received: 1, of 41 pictures",
-        ),
+        ("multi_worker", 9, 36, r"batch_size must be a multiple of the 2 devices\. Received: 9$"),
+        ("multi_worker", 8, 41, r"must be at least that .* 2\. Received: 1; --set steps_per_epoch=5 leaves"),
+        ("data_parallel", 9, 36, r"batch_size must be a multiple of the 2 devices\. Received: 9$"),
+        ("data_parallel", 8, 43, r"must be a multiple of that .* 2\. Received: 3; --set steps_per_epoch=5 "),
     ],
 )
-def test_batches_that_workers_cannot_share(batch_size, count, message, monkeypatch):
-    monkeypatch.setattr(distribution, "is_multi_worker", lambda strategy: True)
+def test_batches_that_devices_cannot_share(kind, batch_size, count, message, monkeypatch):
+    monkeypatch.setattr(distribution, f"is_{kind}", lambda strategy: True)
+    strategy = types.SimpleNamespace(num_replicas_in_sync=2, num_model_replicas=2)
     recipe = RECIPES["digits-mobilenetv2-sb"].override([f"batch_size={batch_size}"])
     with pytest.raises(UserError, match=message):
-        distribution.check_batches(types.SimpleNamespace(num_replicas_in_sync=2), recipe, count)
+        distribution.check_batches(strategy, recipe, count)
+    distribution.check_batches(strategy, recipe.override(["batch_size=8", "steps_per_epoch=4"]), count)
