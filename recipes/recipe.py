@@ -69,7 +69,12 @@ class Recipe:
             check_one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
         if self.early_stopping_epochs is not None:
             check_in_range("early_stopping_epochs", self.early_stopping_epochs, least=1)
-        if self.optimizer.warmup_epochs >= self.epochs:
+        span = self.optimizer.schedule_epochs or self.epochs
+        if span < self.epochs:
+            raise UserError(
+                f"optimizer.schedule_epochs must be at least epochs, {self.epochs}. Received: {span}"
+            )
+        if self.optimizer.warmup_epochs >= span:
             raise UserError(
                 f"epochs must be more than optimizer.warmup_epochs, {self.optimizer.warmup_epochs}. "
                 f"Received: {self.epochs}"

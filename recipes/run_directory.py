@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import sys
 from typing import Any
 
@@ -86,7 +87,7 @@ class RunDirectory:
         anew = "choose another --run-dir"
         if self.result and recipe.data.task == "classification":
             anew += f", and begin there with its weights: --set model.weights={self.path}"
-        if schedule != "constant":
+        if schedule != "constant" and recipe.optimizer.schedule_epochs is None:
             raise UserError(
                 f"{self.path} is a training of {self.recipe.epochs} epochs, not of {epochs}, and the "
                 f"{schedule} schedule of its learning rate depends on their number; {anew}"
@@ -116,6 +117,17 @@ class RunDirectory:
             self.result_file.unlink(missing_ok=True)
             self.final_file.unlink(missing_ok=True)
             write_text(recipe.to_json(), self._recipe_file)
+
+    def copy_unfinished(self, path):
+        """Copies it, without its result, to `path`, unless that is there: a training goes on there."""
+        path = pathlib.Path(path)
+        if path.exists() or not self._recipe_file.is_file():
+            return
+        temporary = path.with_name(f".{path.name}.copy")
+        shutil.rmtree(temporary, ignore_errors=True)  # of a copy that was killed
+        left_out = shutil.ignore_patterns(self.result_file.name, self.final_file.name, self.tensorboard.name)
+        shutil.copytree(self.path, temporary, ignore=left_out)
+        temporary.rename(path)
 
     @contextlib.contextmanager
     def locked(self):

@@ -178,6 +178,8 @@ class Optimizer:
         momentum: Share of the last step that the next one keeps; of SGD.
         weight_decay: Factor of the weights that joins their gradient, with AdamW their update.
         schedule: `"cosine"`, `"linear"` (both end at 0) or `"constant"`.
+        schedule_epochs: Epochs that it spans; None for those of the training. With more a training ends
+            before its schedule does, and can go on with more epochs later.
         warmup_epochs: Epochs at first in which the learning rate grows from nearly 0, step by step.
         ema_momentum: Momentum of a moving average of the weights, which is evaluated and saved in their
             place; 0 for none.
@@ -191,6 +193,7 @@ class Optimizer:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
+    schedule_epochs: int | None = None
     warmup_epochs: int = 0
     ema_momentum: float = 0.0
     clip_norm: float | None = None
@@ -205,6 +208,8 @@ class Optimizer:
         check_in_range("optimizer.momentum", self.momentum, least=0, below=1)
         check_in_range("optimizer.weight_decay", self.weight_decay, least=0)
         check_one_of("optimizer.schedule", self.schedule, SCHEDULES)
+        if self.schedule_epochs is not None:
+            check_in_range("optimizer.schedule_epochs", self.schedule_epochs, least=1)
         check_in_range("optimizer.ema_momentum", self.ema_momentum, least=0, below=1)
         if self.clip_norm is not None:
             check_in_range("optimizer.clip_norm", self.clip_norm, above=0)
@@ -231,7 +236,8 @@ class Optimizer:
 
     def learning_rate_at(self, epoch, epochs):
         """The learning rate of one epoch, counted from 0, as PyTorch's schedulers step, without warm-up."""
-        part = max(0, epoch - self.warmup_epochs) / (epochs - self.warmup_epochs)
+        span = self.schedule_epochs or epochs
+        part = max(0, epoch - self.warmup_epochs) / (span - self.warmup_epochs)
         factor = {
             "cosine": (1 + math.cos(math.pi * part)) / 2,
             "linear": 1 - part,

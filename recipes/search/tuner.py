@@ -4,7 +4,9 @@ import itertools
 import json
 import pathlib
 import sys
+import time
 
+import grpc
 import keras
 import keras_tuner
 import numpy as np
@@ -13,6 +15,7 @@ from recipes.data import load
 from recipes.errors import CannotWrite, UserError
 from recipes.run_directory import RunDirectory
 from recipes.search.directory import claim, most_trials
+from recipes.search.sharing import PatientStub, beating, is_tuner, shared
 from recipes.search.spaces import check_space, trial_recipe
 from recipes.tasks import task_of
 from recipes.training.loop import train
@@ -51,6 +54,17 @@ class RecipeTuner(keras_tuner.Tuner):
     def __init__(self, recipe, pictures, seeds=1, checks=(), **kwargs):
         self.recipe, self.pictures, self.seeds, self.checks = recipe, pictures, seeds, checks
         super().__init__(**kwargs)
+        if is_tuner():
+            self.oracle.stub = PatientStub(self.oracle.stub)
+        self._waits = False
+
+    def pre_create_trial(self):
+        if self._waits:  # for what the others find, or for one of them to end
+            time.sleep(1)
+        self._waits = True
+
+    def on_trial_begin(self, trial):
+        self._waits = False
 
     def run_trial(self, trial, *fit_args, **fit_kwargs):
         """Trains, or goes on training, the run directories of a trial."""
@@ -66,16 +80,21 @@ class RecipeTuner(keras_tuner.Tuner):
 
     def _scores(self, trial):
         values = dict(trial.hyperparameters.values)
-        epochs = values.get("tuner/epochs")  # Hyperband's
         recipe = trial_recipe(self.recipe, values)
         for check in self.checks:
             check(recipe)
+        settings, before = [], []
+        if "tuner/epochs" in values:  # Hyperband's: a part of the training, from which the best go on
+            if recipe.optimizer.schedule != "constant":
+                settings.append(f"optimizer.schedule_epochs={recipe.epochs}")
+            settings.append(f"epochs={values['tuner/epochs']}")
+            before = self.runs(values["tuner/trial_id"]) if "tuner/trial_id" in values else []
         scores = []
-        for run in self.runs(trial.trial_id):
-            seed = self.recipe.seed + len(scores)
-            settings = [f"seed={seed}", *([f"epochs={epochs}"] if epochs else [])]
+        for number, run in enumerate(self.runs(trial.trial_id)):
+            if before:
+                before[number].copy_unfinished(run.path)
             keras.utils.clear_session()
-            result = train(run, recipe=recipe.override(settings))
+            result = train(run, recipe=recipe.override([f"seed={self.recipe.seed + number}", *settings]))
             scores.append(result[self.oracle.objective.name])
         return scores
 
@@ -103,8 +122,8 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
         recipe: The recipe whose values are searched for.
         space: For keys of the recipe, as `--set` takes them, the values to try.
         directory: The directory of the search.
-        algorithm: One of `ALGORITHMS`. Hyperband gives the recipe's epochs to the best only; every trial
-            is trained from the start, with the schedule over its own epochs.
+        algorithm: One of `ALGORITHMS`. Hyperband gives the recipe's epochs to the best only, which go on
+            from the checkpoint of fewer; the schedule is over the recipe's epochs, wherever one ends.
         trials: How many trials at most; None for all of a grid or of Hyperband, and 10 otherwise. With more
             than before a search goes on.
         seeds: How many seeds a trial is run with.
@@ -132,14 +151,15 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
         "max_consecutive_failed_trials": 10**9,  # a trial that fails is a result
     }
     if algorithm == "hyperband":
-        oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=recipe.epochs, **options)
+        oracle = shared(keras_tuner.oracles.HyperbandOracle)(max_epochs=recipe.epochs, **options)
         oracle.max_trials = trials
     else:
-        oracle = {
+        kind = {
             "grid": GridOracle,
             "random": keras_tuner.oracles.RandomSearchOracle,
             "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
-        }[algorithm](max_trials=most_trials(algorithm, trials), **options)
+        }[algorithm]
+        oracle = shared(kind)(max_trials=most_trials(algorithm, trials), **options)
     checks = [bound.check(value) for bound, value in bounds]
     keras_tuner.src.config.DEBUG = False  # or a trial that fails prints a page of traceback
     try:
@@ -152,11 +172,14 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
             directory=str(directory),
             project_name="keras-tuner",
         )
-        tuner.search()
+        with beating(directory), oracle.watching(directory):
+            tuner.search()
     except keras_tuner.errors.FatalError as error:
         raise CannotWrite(str(error)) from error
     except OSError as error:
         raise CannotWrite(f"cannot write to {directory}: {error.strerror}") from error
+    except grpc.RpcError as error:
+        raise UserError(f"the chief of the search does not answer ({_reason(error)})") from error
     except json.JSONDecodeError as error:  # killed in the microseconds in which keras-tuner writes a file
         raise UserError(
             f"a file of keras-tuner is damaged ({error}). Delete {pathlib.Path(directory, 'keras-tuner')}: "

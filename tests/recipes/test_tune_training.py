@@ -1,5 +1,6 @@
 """Tests of python -m recipes.tune with real trainings: killed ones, and several processes."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -7,14 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 import tiny
 from searches import LAMBDA, read_trials, run_tune
 
-from recipes import tune
+from recipes import train, tune
 from recipes.command import exit_code
 from recipes.recipe import Recipe
+from recipes.run_directory import RunDirectory
 
 # keras-tuner 1.4.8 uses a name that Python deprecates.
 pytestmark = [
@@ -51,7 +55,7 @@ def tune_program(arguments, code=""):
 import os, signal, sys
 sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
 import tiny
-from recipes import tune
+from recipes import train, tune
 from recipes.data import Dataset
 from recipes.command import exit_code
 from recipes.errors import CannotWrite
@@ -89,17 +93,11 @@ def test_goes_on_after_sigkill(tmp_path):
     assert result.stat().st_mtime_ns == finished
 
 
-@pytest.mark.slow
-def test_workers_share_a_search(tmp_path):
-    """One chief and two workers, as processes: every trial is done once, and both workers do some."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = tiny.arguments(tmp_path / "s", "epochs=1", options=("--space", "lambda"))
-    program = tune_program(arguments)
-    processes = {
+def start_processes(names, arguments, port, code=""):
+    """A search's processes, by name; the chief gives the others their trials."""
+    return {
         name: subprocess.Popen(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", tune_program(arguments, code)],
             cwd=tiny.ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -111,12 +109,84 @@ def test_workers_share_a_search(tmp_path):
                 "KERASTUNER_ORACLE_PORT": str(port),
             },
         )
-        for name in ("chief", "tuner0", "tuner1")
+        for name in names
     }
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def outputs_of(processes):
     outputs = {name: process.communicate(timeout=600) for name, process in processes.items()}
-    assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(processes, 0), (
-        outputs
-    )
+    codes = {name: process.returncode for name, process in processes.items()}
+    assert codes == dict.fromkeys(processes, 0), outputs
+    return {name: output for name, (output, _) in outputs.items()}
+
+
+@pytest.mark.slow
+def test_workers_share_a_search(port, tmp_path):
+    """One chief and two workers, as processes: every trial is done once, and both workers do some."""
+    arguments = tiny.arguments(tmp_path / "s", "epochs=1", options=("--space", "lambda"))
+    outputs = outputs_of(start_processes(("chief", "tuner0", "tuner1"), arguments, port))
     rows = read_trials(tmp_path / "s")
     assert sorted(float(row[LAMBDA]) for row in rows) == [0.01, 0.05, 0.1, 0.5, 1.0]
-    assert all("val_accuracy" in outputs[name][0] for name in ("tuner0", "tuner1"))
+    assert all("val_accuracy" in outputs[name] for name in ("tuner0", "tuner1"))
+
+
+IMPATIENT = """
+from recipes.search import sharing
+sharing.BEAT, sharing.DEAD = 0.5, 5
+"""
+KILLED_AT_ONCE = """
+from recipes.training.monitoring import StopOnDivergence
+StopOnDivergence.on_epoch_begin = lambda self, epoch, logs=None: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_a_search_survives_its_processes(port, tmp_path):
+    """A tuner is killed in a trial, and the chief behind the first result: the others do everything once."""
+    directory = tmp_path / "s"
+    arguments = tiny.arguments(directory, "epochs=2", options=("--space", "lambda"))
+    processes = start_processes(("chief", "tuner1"), arguments, port, IMPATIENT)
+    dying = start_processes(("tuner0",), arguments, port, IMPATIENT + KILLED_AT_ONCE)["tuner0"]
+    dying.communicate(timeout=300)
+    assert dying.returncode == -signal.SIGKILL
+    while not (results := list(directory.glob("trials/*/seed-0/result.json"))):
+        assert all(process.poll() is None for process in processes.values())
+        time.sleep(0.1)
+    processes["chief"].kill()
+    before, _ = processes.pop("chief").communicate()
+    finished = results[0].stat().st_mtime_ns
+    processes |= start_processes(("chief",), arguments, port, IMPATIENT)
+    outputs = outputs_of(processes)
+    assert "tuner0 has not been heard of for 5 s; another one goes on with its trial" in (
+        before + outputs["chief"]
+    )
+    rows = read_trials(directory)
+    assert sorted(float(row[LAMBDA]) for row in rows) == [0.01, 0.05, 0.1, 0.5, 1.0]
+    assert all(row["validation_accuracy"] for row in rows)
+    assert results[0].stat().st_mtime_ns == finished  # nothing is done twice
+
+
+@pytest.mark.slow
+def test_hyperband_goes_on_from_fewer_epochs(tmp_path, run_train):
+    """The best of five trainings of two epochs are trained for four, as if there had been no break."""
+    directory = tmp_path / "s"
+    options = ("--space", "attention", "--algorithm", "hyperband", "--trials", "7")
+    assert run_tune(directory, *options, epochs=4) == 0
+    runs = {path.name: RunDirectory(path / "seed-0") for path in (directory / "trials").iterdir()}
+    assert sorted(len(run.log) for run in runs.values()) == [2] * 5 + [4] * 2
+    for run in (run for run in runs.values() if len(run.log) == 4):
+        first = [row["loss"] for row in run.log[:2]]
+        assert sum(first == [row["loss"] for row in other.log] for other in runs.values()) == 1
+        recipe = tmp_path / "recipe.json"
+        recipe.write_text(dataclasses.replace(run.recipe, name="whole").to_json())
+        whole = RunDirectory(tmp_path / run.path.parent.name)
+        assert exit_code(lambda r=recipe, w=whole: train.main([str(r), "--run-dir", str(w.path)])) == 0
+        for ours, theirs in zip(run.load_model().weights, whole.load_model().weights, strict=True):
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
