@@ -1,6 +1,6 @@
 """Data sets too large for memory: pictures in TFRecord files, read from where they are as they are needed.
 
-The files may lie on a disk or in a bucket (`data.directory=gs://…`). They are in TFDS's format.
+They are in TFDS's format.
 """
 
 import contextlib

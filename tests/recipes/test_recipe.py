@@ -267,3 +267,14 @@ def test_linear_and_constant():
     linear, constant = (Optimizer(0.05, schedule=schedule) for schedule in ("linear", "constant"))
     assert [linear.learning_rate_at(e, 5) for e in range(5)] == pytest.approx([0.05, 0.04, 0.03, 0.02, 0.01])
     assert [constant.learning_rate_at(e, 5) for e in range(5)] == [0.05] * 5
+
+
+def test_a_schedule_of_more_epochs():
+    """Four of eight epochs are the first half of eight."""
+    longer = Optimizer(0.05, schedule_epochs=8)
+    expected = [Optimizer(0.05).learning_rate_at(epoch, 8) for epoch in range(4)]
+    assert [longer.learning_rate_at(epoch, 4) for epoch in range(4)] == expected
+    with pytest.raises(UserError, match=r"schedule_epochs must be at least epochs, 4\. Received: 3"):
+        RECIPE.override(["epochs=4", "optimizer.schedule_epochs=3"])
+    with pytest.raises(UserError, match=r"no effect where optimizer\.schedule is constant"):
+        RECIPE.override(["optimizer.schedule=constant", "optimizer.schedule_epochs=900"])

@@ -63,10 +63,11 @@ def test_a_folder_that_was_moved(tmp_path):
     run.check(RECIPE.override(["data.directory=new"]))
 
 
-def test_another_number_of_epochs(tmp_path):
-    """Free to choose while the schedule is constant and a checkpoint is there to go on from."""
+@pytest.mark.parametrize("schedule", ["schedule=constant", "schedule_epochs=9"])
+def test_another_number_of_epochs(schedule, tmp_path):
+    """Free to choose while the schedule does not depend on it and a checkpoint is there to go on from."""
     run = RunDirectory(tmp_path / "run")
-    recipe = RECIPE.override(["optimizer.schedule=constant", "epochs=4"])
+    recipe = RECIPE.override([f"optimizer.{schedule}", "epochs=4"])
     run.claim(recipe)
     for epochs in (2, 8, 4):
         run.claim(recipe.override([f"epochs={epochs}"]))
