@@ -1,10 +1,10 @@
 """Does attention pay on a trained network? Trains every variant of results/README.md's tables in turn.
 
-    python results/transfer/grid.py RESULTS PICTURES WEIGHTS [--epochs 8]
+    python results/transfer/grid.py RESULTS PICTURES WEIGHTS [--epochs 8] [--rates-of OTHER_RESULTS]
 
 For every variant one run a learning rate with seed 0; then, at the rate whose last validation loss is the
-lowest, seeds 1 and 2. What RESULTS holds is not run again, and an interrupted run goes on. Nothing is
-chosen by test pictures.
+lowest, seeds 1 and 2. With `--rates-of` the rate is the one that was found there. What RESULTS holds is not
+run again, and an interrupted run goes on. Nothing is chosen by test pictures.
 """
 
 import argparse
@@ -72,11 +72,15 @@ def main():
     parser.add_argument("weights", type=pathlib.Path)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/transfer"))
+    parser.add_argument("--rates-of", type=pathlib.Path)
     arguments = parser.parse_args()
     for variant, (rates, _) in VARIANTS.items():
-        runs = {rate: train(arguments, variant, rate, 0) for rate in rates}
+        if arguments.rates_of:
+            runs = {rate: arguments.rates_of / f"{variant}-{rate}-0" for rate in rates}
+        else:
+            runs = {rate: train(arguments, variant, rate, 0) for rate in rates}
         best = min(rates, key=lambda rate: last_validation_loss(runs[rate]))
-        for seed in (1, 2):
+        for seed in range(3):
             train(arguments, variant, best, seed)
 
 
