@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-_EXPERIMENTAL: Any = tf.random.experimental
+_EXPERIMENTAL: Any = tf.random.experimental  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def fold_in(seed, number):

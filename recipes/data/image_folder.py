@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -33,7 +34,8 @@ class Files(LabelledSplit):
         return class_folders.printable(self.paths[number])
 
     def content(self, number):
-        return pathlib.Path(os.fsdecode(self.paths[number])).read_bytes()
+        path: Any = self.paths[number]
+        return pathlib.Path(os.fsdecode(path)).read_bytes()
 
     @property
     def picture_files(self):

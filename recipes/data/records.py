@@ -60,7 +60,7 @@ class Records(TensorFlowSplit):
 
     def examples(self):
         """A `tf.data.Dataset` of dictionaries with the encoded `image`, `label` and `file_name`, in order."""
-        examples = self._known(tf.data.TFRecordDataset(tf.constant(self.files)))
+        examples: Any = self._known(tf.data.TFRecordDataset(tf.constant(self.files)))
         if self.chosen is None:
             return examples
         table = np.zeros(max(self.chosen, default=-1) + 1, bool)
@@ -159,7 +159,8 @@ class Records(TensorFlowSplit):
             left = len(self) - step % steps * recipe.batch_size
             count = tf.cast(tf.minimum(left, recipe.batch_size), tf.int32)
             draws = Draws((recipe.seed, step), count, share.rows(count))
-            return finished(*examples, draws, data, pixels)
+            images, labels = examples
+            return finished(images, labels, draws, data, pixels)
 
         epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
         batches = epochs.flat_map(epoch_of_batches).enumerate(start=first_epoch * steps + first_step)
