@@ -179,7 +179,7 @@ def start_keras(only=None):
             f"{suggestion(backend, BACKENDS)}"
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # information and warnings of TensorFlow's C++
-    with quiet(), _interruptible():
+    with quiet(), interruptible():
         try:
             import keras
 
@@ -199,10 +199,14 @@ def start_keras(only=None):
 
 
 @contextlib.contextmanager
-def _interruptible():
-    """Repeats Ctrl-C at the end, in case that a library took it for an error of its own."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
+def interruptible():
+    """Repeats Ctrl-C at the end, in case that a library took it for an error of its own.
+
+    The block gets a function that repeats it at once, if there was one.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: None
         return
     interrupted = []
 
@@ -210,13 +214,16 @@ def _interruptible():
         interrupted.append(True)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def repeat():
         if interrupted:
             raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield repeat
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        repeat()
 
 
 @contextlib.contextmanager

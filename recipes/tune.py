@@ -24,6 +24,8 @@ from recipes.search.directory import check as check_directory
 from recipes.search.spaces import ALGORITHMS, SPACES, check_space, trial_recipe
 from recipes.tasks import task_of
 
+PROCESS = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+
 
 def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
     parser = Parser(module, __doc__)
@@ -40,7 +42,10 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
     )
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="grid", help="default: %(default)s")
     parser.add_argument(
-        "--trials", type=int, metavar="N", help="at most; default: all of a grid, otherwise 10"
+        "--trials",
+        type=int,
+        metavar="N",
+        help="at most; default: all of a grid or hyperband, else 10",
     )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of a trial (%(default)s)")
     for bound in bounds:
@@ -65,6 +70,7 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
     check_space(recipe, space, args.algorithm)
     arguments = (recipe, space, args.run_dir, args.algorithm, args.trials, args.seeds, given)
     check_directory(*arguments)
+    _check_processes()
     check(recipe.data)
     pretrained.check(recipe)
     start_keras()
@@ -103,6 +109,17 @@ def finish(tuner, space, directory):
         f"best: trial {best.trial}. python -m recipes.train {directory / 'best.json'} --run-dir … trains it"
     )
     return 0
+
+
+def _check_processes():
+    """Raises a `UserError` unless keras-tuner's variables say all that one of several processes needs."""
+    given = [name for name in PROCESS if os.environ.get(name)]
+    if given and len(given) < len(PROCESS):
+        lacking = ", ".join(name for name in PROCESS if name not in given)
+        raise UserError(f"a search of several processes needs {', '.join(PROCESS)}. Received: no {lacking}")
+    port = os.environ.get(PROCESS[-1], "1")
+    if not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(f"{PROCESS[-1]} must be a port, from 1 to 65535. Received: {port}")
 
 
 def _choice(text):

@@ -21,6 +21,7 @@ class Trial:
         scores: The validation accuracy, or a detector's mean average precision, of each seed; empty if it
             failed.
         reason: Why it failed.
+        before: The trial that it went on from, with fewer epochs; None if it began anew.
     """
 
     trial: str
@@ -28,10 +29,14 @@ class Trial:
     epochs: int
     scores: tuple[float, ...]
     reason: str
+    before: str | None = None
 
 
 def trial_rows(tuner, space):
-    """The trials of a search, the best first and those that failed last."""
+    """The trials of a search, the best first and those that failed last.
+
+    Of Hyperband's the best is one of those with the most epochs: the others were in the middle of a schedule.
+    """
     rows = []
     for trial in tuner.oracle.trials.values():
         values = trial.hyperparameters.values
@@ -43,28 +48,40 @@ def trial_rows(tuner, space):
             "" if finished else (trial.message or trial.status).strip().splitlines()[-1].partition(": ")[2]
         )
         epochs = values.get("tuner/epochs", tuner.recipe.epochs)
-        rows.append(Trial(trial.trial_id, {key: values[key] for key in space}, epochs, scores, reason))
-    return sorted(rows, key=lambda row: -np.mean(row.scores) if row.scores else np.inf)
+        tried, before = {key: values[key] for key in space}, values.get("tuner/trial_id")
+        rows.append(Trial(trial.trial_id, tried, epochs, scores, reason, before))
+    return sorted(
+        rows, key=lambda row: (not row.scores, -row.epochs, -np.mean(row.scores) if row.scores else 0)
+    )
 
 
 def standard_error(rows, pictures):
     """The standard error √(p (1 − p) / n) of the best accuracy p on n pictures: less is no difference."""
-    best = max(float(np.mean(row.scores)) for row in rows if row.scores)
+    best = max(float(np.mean(row.scores)) for row in _trained_longest(rows))
     return math.sqrt(best * (1 - best) / pictures)
+
+
+def _trained_longest(rows):
+    """The trials that did not fail and have the most epochs: the others are no rivals."""
+    rows = [row for row in rows if row.scores]
+    return [row for row in rows if row.epochs == max(other.epochs for other in rows)]
 
 
 def table(keys, rows, metric, error=None):
     """The trials as text; those within `error`, a standard error, of the best are marked as equal to it."""
+    longest = _trained_longest(rows)
     spreads = any(len(row.scores) > 1 for row in rows)
     names = [key.rpartition(".")[2] for key in keys]
     head = ("trial", *names, "epochs", f"{metric.replace('_', ' ')} / %", *(["±"] if spreads else []), "")
-    best, cells = max((float(np.mean(row.scores)) for row in rows if row.scores), default=0.0), []
+    best, cells = max((float(np.mean(row.scores)) for row in longest), default=0.0), []
     for row in rows:
         note, scores = row.reason, 100 * np.array(row.scores)
         if row.scores and row is rows[0]:
             note = "best"
-        elif row.scores and error is not None and best - np.mean(row.scores) <= error:
+        elif row in longest and error is not None and best - np.mean(row.scores) <= error:
             note = "equal to the best"
+        if row.before is not None:
+            note = f"{note}, goes on from {row.before}".removeprefix(", ")
         mean = f"{scores.mean():.2f}" if row.scores else "failed"
         spread = [f"{scores.std(ddof=1):.2f}" if len(scores) > 1 else ""] if spreads else []
         cells.append((row.trial, *map(str, row.values.values()), str(row.epochs), mean, *spread, note))

@@ -29,6 +29,10 @@ def is_tuner():
     return os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief"
 
 
+def _address():
+    return f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
+
+
 @contextlib.contextmanager
 def repeated(function, seconds):
     """Calls a function every so many seconds, and now, as long as the block lasts."""
@@ -54,6 +58,7 @@ def beating(directory):
         return contextlib.nullcontext()
     file = _beats(directory) / os.environ["KERASTUNER_TUNER_ID"]
     file.parent.mkdir(parents=True, exist_ok=True)
+    print(f"asking the chief at {_address()} for trials, waiting where it is not there yet", flush=True)
 
     def beat():
         with contextlib.suppress(OSError):  # the next one may be possible
@@ -74,6 +79,7 @@ class SharedOracle(keras_tuner.Oracle):
         if not is_chief():
             return contextlib.nullcontext()
         self._beats, self._seen = _beats(directory), {}
+        print(f"giving trials to tuners at {_address()}, until one of them finds none left", flush=True)
         return repeated(self.bury, BEAT)
 
     @keras_tuner.synchronized

@@ -65,6 +65,9 @@ class RecipeTuner(keras_tuner.Tuner):
 
     def on_trial_begin(self, trial):
         self._waits = False
+        if is_tuner():  # the chief's display says it otherwise
+            values = ", ".join(f"{key}={value}" for key, value in trial.hyperparameters.values.items())
+            print(f"trial {trial.trial_id}: {values}", flush=True)
 
     def run_trial(self, trial, *fit_args, **fit_kwargs):
         """Trains, or goes on training, the run directories of a trial."""
@@ -178,6 +181,10 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
         raise CannotWrite(str(error)) from error
     except OSError as error:
         raise CannotWrite(f"cannot write to {directory}: {error.strerror}") from error
+    except RuntimeError as error:  # grpc's
+        if "Failed to bind" not in str(error):
+            raise
+        raise UserError(f"the chief cannot listen: {_reason(error)}") from error
     except grpc.RpcError as error:
         raise UserError(f"the chief of the search does not answer ({_reason(error)})") from error
     except json.JSONDecodeError as error:  # killed in the microseconds in which keras-tuner writes a file

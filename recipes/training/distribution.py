@@ -15,12 +15,14 @@ execution:
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 
 import keras
 
 from recipes.errors import UserError
+from recipes.tasks import task_of
 from sb_keras.graph import inner_layers, skip_symbolic_build
 
 
@@ -121,6 +123,17 @@ def keras_suffices(strategy, recipe):
     if strategy is None or is_data_parallel(strategy):
         return True
     return not (is_multi_worker(strategy) or recipe.steps_per_execution > 1)
+
+
+def local_copy(model, strategy, recipe, classes):
+    """The model for an evaluation: under a step of our own a copy of it for this process alone."""
+    if keras_suffices(strategy, recipe):
+        return model
+    begun_anew = dataclasses.replace(recipe.model, weights=None, backbone=None)
+    copy = task_of(recipe).compiled_model(dataclasses.replace(recipe, model=begun_anew), classes)
+    for ours, theirs in zip(copy.weights, model.weights, strict=True):
+        ours.assign(theirs.numpy())
+    return copy
 
 
 def prepare(model, strategy, recipe):

@@ -1,7 +1,6 @@
 """The training of a recipe from its beginning, or from its latest checkpoint, to its end."""
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import platform
 import sys
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 import sb_keras
-from recipes.command import terminating
+from recipes.command import interruptible, terminating
 from recipes.data import load
 from recipes.data.catalog import CATALOG
 from recipes.errors import UserError
@@ -25,7 +24,7 @@ from recipes.training.distribution import (
     fit_scope_of,
     is_chief,
     is_multi_worker,
-    keras_suffices,
+    local_copy,
     lost_workers_reported,
     one_device,
     prepare,
@@ -90,10 +89,9 @@ def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES
                 run.check_untrained()
 
         def evaluate(model, split=dataset.validation):
-            if not keras_suffices(strategy, recipe):  # the other workers do not evaluate
-                model = _local_copy(model, recipe, len(dataset.classes))
             with one_device():
-                return task_of(recipe).evaluate(model, split, recipe)
+                evaluated = local_copy(model, strategy, recipe, len(dataset.classes))
+                return task_of(recipe).evaluate(evaluated, split, recipe)
 
         if begin.epoch < recipe.epochs and not _has_stopped(run, recipe, begin.epoch):
             # A worker alone cannot read what all of them have summed up.
@@ -101,6 +99,7 @@ def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES
             snapshots = Snapshots(run.snapshot_file, recipe, steps, checkpoint_minutes, snapshot, writes)
             with (
                 fit_scope_of(strategy),
+                interruptible() as repeat_interrupt,
                 terminating(snapshots.terminate),
                 lost_workers_reported(strategy),
                 dataset.train.errors_named(),
@@ -117,6 +116,7 @@ def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES
                     epochs=recipe.epochs,
                     callbacks=LazyCallbackList(
                         _callbacks(run, recipe, begin, steps, evaluate, snapshots, chief),
+                        repeat_interrupt,
                         add_history=True,
                         add_progbar=chief,
                         model=model,
@@ -216,15 +216,6 @@ def _result(run, recipe, model, classes, test):
             "sb_keras": sb_keras.__version__,
         },
     }
-
-
-def _local_copy(model, recipe, classes):
-    """The model with the same weights, for this process alone."""
-    begun_anew = dataclasses.replace(recipe.model, weights=None, backbone=None)
-    copy = task_of(recipe).compiled_model(dataclasses.replace(recipe, model=begun_anew), classes)
-    for ours, theirs in zip(copy.weights, model.weights, strict=True):
-        ours.assign(theirs.numpy())
-    return copy
 
 
 def _verbosity():

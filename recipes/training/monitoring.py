@@ -148,9 +148,19 @@ class LazyCallbackList(keras.callbacks.CallbackList):
     """Callbacks that get the numbers of a step as they are, on the device.
 
     Keras's list makes floats of them, and waits for every step to end before the next one is begun.
+
+    Args:
+        callbacks: The callbacks.
+        between_steps: A function that is called behind every step, before them.
+        **kwargs: As `keras.callbacks.CallbackList`.
     """
 
+    def __init__(self, callbacks, between_steps=lambda: None, **kwargs):
+        super().__init__(callbacks, **kwargs)
+        self.between_steps = between_steps
+
     def on_train_batch_end(self, batch, logs=None):
+        self.between_steps()
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs=logs)
 

@@ -17,6 +17,8 @@ from recipes.tasks import task_of
 from recipes.training.distribution import (
     check_batches,
     fit_scope_of,
+    local_copy,
+    one_device,
     prepare,
     scope_of,
     training_batches,
@@ -98,9 +100,11 @@ def rehearse(recipe, strategy=None):
     first, *others = pace.seconds
     step = statistics.median(others or [first])
     few = dataset.validation.select(slice(2 * recipe.batch_size))
-    task.evaluate(model, few, recipe)
-    start = time.perf_counter()
-    task.evaluate(model, few, recipe)
+    with one_device():
+        evaluated = local_copy(model, strategy, recipe, len(dataset.classes))
+        task.evaluate(evaluated, few, recipe)
+        start = time.perf_counter()
+        task.evaluate(evaluated, few, recipe)
     validation = (time.perf_counter() - start) * len(dataset.validation) / len(few)
     epoch = steps * step + validation
     whole = recipe.epochs * epoch + first

@@ -190,6 +190,13 @@ def test_two_workers_on_cifar10(kind, cifar10_or_none, tmp_path, run_train):
 
 
 @pytest.mark.slow
+def test_two_workers_rehearse(noise, tmp_path):
+    outputs = wait(start_workers(tmp_path / "none", *noise, options=("--dry-run",)))
+    assert all("Nothing was written" in output for output, _ in outputs)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
 def test_two_workers_and_steps_per_execution(noise, one_device, tmp_path):
     wait(start_workers(tmp_path / "two", *noise, "steps_per_execution=2"))
     assert_nearly_same(RunDirectory(tmp_path / "two"), one_device)

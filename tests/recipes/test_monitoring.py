@@ -1,8 +1,13 @@
 """Tests of what looks at a training's steps without waiting for them."""
 
+import contextlib
+import os
+import signal
+
 import keras
 import pytest
 
+from recipes.command import interruptible
 from recipes.training.monitoring import Diverged, LazyCallbackList, StopOnDivergence
 from recipes.training.within_epoch import Position
 
@@ -27,6 +32,25 @@ def run_steps(losses):
         callbacks.on_train_batch_end(now["step"], {"loss": Loss(value, fetched, now)})
     callbacks.on_epoch_end(0, {})
     return fetched
+
+
+def test_an_interrupt_that_was_swallowed_is_repeated():
+    """As of a Ctrl-C that came while a library was in a callback of its own."""
+    seen = []
+
+    def steps():
+        with interruptible() as repeat:
+            callbacks = LazyCallbackList([], repeat, model=keras.Sequential([keras.Input((1,))]))
+            callbacks.on_train_batch_end(0, {})
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            seen.append("swallowed")
+            callbacks.on_train_batch_end(1, {})
+            seen.append("lost")
+
+    with pytest.raises(KeyboardInterrupt):
+        steps()
+    assert seen == ["swallowed"]
 
 
 def test_no_step_waits_for_its_loss():

@@ -34,6 +34,21 @@ def test_equal_trials():
     assert "equal" not in report.table([RATE, GATE], TRIALS, "mean_average_precision")
 
 
+def test_trials_in_the_middle_of_their_schedule_are_no_rivals():
+    """Hyperband's of fewer epochs: not the best, not equal to it, and not what the standard error is of."""
+    rows = [
+        Trial("5", {RATE: "0.1"}, 4, (0.80,), "", before="0"),
+        Trial("4", {RATE: "0.2"}, 4, (0.79,), ""),
+        Trial("0", {RATE: "0.1"}, 2, (0.90,), ""),
+    ]
+    error = report.standard_error(rows, 100)
+    assert error == pytest.approx(0.04)  # √(0.8 · 0.2 / 100)
+    lines = report.table([RATE], rows, "accuracy", error).splitlines()[2:]
+    assert lines[0].endswith("80.00  best, goes on from 0")
+    assert lines[1].endswith("79.00  equal to the best")
+    assert lines[2].endswith("2         90.00")
+
+
 def test_a_deviation_of_one_seed_is_left_out():
     single = [Trial("0", {RATE: "0.1"}, 3, (0.9,), ""), Trial("1", {RATE: "9"}, 3, (), "the loss is nan")]
     lines = report.table([RATE], single, "accuracy").splitlines()
