@@ -60,13 +60,14 @@ def write_records(folder, pictures, count):
     import tensorflow as tf
 
     folder.mkdir()
+    serialize = features().serialize_example
     files = [folder / f"{number}.tfrecord" for number in range(count)]
     parts = [pictures[number::count] for number in range(count)]
     for file, part in zip(files, parts, strict=True):
         with tf.io.TFRecordWriter(str(file)) as writer:
             for number, picture in enumerate(part):
                 example = {"image": picture, "label": number, "file_name": f"{number}.jpg"}
-                writer.write(features().serialize_example(example))
+                writer.write(serialize(example))
     return tuple(map(str, files)), tuple(map(len, parts))
 
 

@@ -74,11 +74,12 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
     check(recipe.data)
     pretrained.check(recipe)
     start_keras()
+    from recipes.search.sharing import is_tuner
     from recipes.search.tuner import search
 
     with parser.goes_on(argv):
         tuner = search(*arguments)
-    if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
+    if is_tuner():
         return 0  # the chief reports
     return finish(tuner, space, pathlib.Path(args.run_dir))
 

@@ -63,8 +63,8 @@ def standard_error(rows, pictures):
 
 def _trained_longest(rows):
     """The trials that did not fail and have the most epochs: the others are no rivals."""
-    rows = [row for row in rows if row.scores]
-    return [row for row in rows if row.epochs == max(other.epochs for other in rows)]
+    most = max((row.epochs for row in rows if row.scores), default=0)
+    return [row for row in rows if row.scores and row.epochs == most]
 
 
 def table(keys, rows, metric, error=None):

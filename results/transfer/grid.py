@@ -8,6 +8,7 @@ run again, and an interrupted run goes on. Nothing is chosen by test pictures.
 """
 
 import argparse
+import json
 import pathlib
 import shutil
 import subprocess
@@ -56,6 +57,12 @@ def train(arguments, variant, rate, seed):
     kept.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         shutil.copy(run / name, kept)
+    # Where the pictures and the weights lie is of this machine alone.
+    recipe = kept / "recipe.json"
+    text = recipe.read_text()
+    for path in (arguments.pictures, arguments.weights):
+        text = text.replace(json.dumps(str(path)), json.dumps(path.name))
+    recipe.write_text(text)
     shutil.rmtree(run)
     return kept
 

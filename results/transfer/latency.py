@@ -10,6 +10,7 @@ import pathlib
 import sys
 import tempfile
 
+import keras
 import numpy as np
 from grid import VARIANTS
 
@@ -32,7 +33,7 @@ def network(settings):
     model = task_of(recipe).compiled_model(recipe, CLASSES)
     for layer in model.layers:
         if isinstance(layer, ShiftBalance):
-            layer.lambda_.assign(0.1 + 0 * layer.lambda_)
+            layer.lambda_.assign(keras.ops.full(layer.lambda_.shape, 0.1))
     return model
 
 

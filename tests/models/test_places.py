@@ -12,6 +12,8 @@ from sb_keras.graph import nodes
 from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D, ShiftBalance, SqueezeExcite
 from sb_keras.models import MNASNET_TAPS, MOBILENET_V2_TAPS, SHUFFLENET_V2_TAPS
 
+pytestmark = pytest.mark.long
+
 TAPS = [(MobileNetV2, MOBILENET_V2_TAPS), (MnasNet, MNASNET_TAPS), (ShuffleNetV2, SHUFFLENET_V2_TAPS)]
 
 
