@@ -194,6 +194,7 @@ def _add_new_keys(values):
         "optimizer": {
             "name": "sgd",
             "head_learning_rate": None,
+            "attention_learning_rate": None,
             "schedule_epochs": None,
             "warmup_epochs": 0,
             "ema_momentum": 0.0,

@@ -175,6 +175,8 @@ class Optimizer:
         name: `"sgd"` or `"adamw"`.
         head_learning_rate: The same for the layers that begin anew where the others have `model.weights`: a
             classifier's last one, all of a detector's behind its backbone; None for the same.
+        attention_learning_rate: The same for the attention: SB's and SE's layers, and what weighs a dynamic
+            convolution's kernels. λ that begins with 0 in a trained network has a long way to go; None for the same.
         momentum: Share of the last step that the next one keeps; of SGD.
         weight_decay: Factor of the weights that joins their gradient, with AdamW their update.
         schedule: `"cosine"`, `"linear"` (both end at 0) or `"constant"`.
@@ -190,6 +192,7 @@ class Optimizer:
     learning_rate: float = 0.1
     name: str = "sgd"
     head_learning_rate: float | None = None
+    attention_learning_rate: float | None = None
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
@@ -202,8 +205,9 @@ class Optimizer:
     def __post_init__(self):
         check_one_of("optimizer.name", self.name, OPTIMIZERS)
         check_in_range("optimizer.learning_rate", self.learning_rate, above=0)
-        if self.head_learning_rate is not None:
-            check_in_range("optimizer.head_learning_rate", self.head_learning_rate, above=0)
+        for key in ("head_learning_rate", "attention_learning_rate"):
+            if getattr(self, key) is not None:
+                check_in_range(f"optimizer.{key}", getattr(self, key), above=0)
         check_in_range("optimizer.warmup_epochs", self.warmup_epochs, least=0)
         check_in_range("optimizer.momentum", self.momentum, least=0, below=1)
         check_in_range("optimizer.weight_decay", self.weight_decay, least=0)
@@ -215,8 +219,8 @@ class Optimizer:
             check_in_range("optimizer.clip_norm", self.clip_norm, above=0)
         check_in_range("optimizer.accumulation_steps", self.accumulation_steps, least=1)
 
-    def build(self, head=()):
-        """The optimizer itself; `head` names the layers of the `head_learning_rate`."""
+    def build(self, head=(), attention=()):
+        """The optimizer itself; the names of layers are those of the learning rates of their own."""
         common = {
             "learning_rate": self.learning_rate,
             "use_ema": self.ema_momentum > 0,
@@ -224,10 +228,12 @@ class Optimizer:
             "global_clipnorm": self.clip_norm,
             "gradient_accumulation_steps": self.accumulation_steps if self.accumulation_steps > 1 else None,
         }
-        if self.head_learning_rate is not None:
-            common["learning_rate_multipliers"] = dict.fromkeys(
-                head, self.head_learning_rate / self.learning_rate
-            )
+        own = (head, self.head_learning_rate), (attention, self.attention_learning_rate)
+        multipliers = {
+            name: rate / self.learning_rate for names, rate in own if rate is not None for name in names
+        }
+        if multipliers:
+            common["learning_rate_multipliers"] = multipliers
         if self.name == "adamw":
             return sb_keras.optimizers.AdamW(weight_decay=self.weight_decay, **common)
         return sb_keras.optimizers.SGD(

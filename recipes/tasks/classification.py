@@ -23,7 +23,7 @@ class Classification(Task):
         if recipe.label_smoothing:
             loss = sb_keras.losses.SmoothedCrossentropy(recipe.label_smoothing)
         model.compile(
-            recipe.optimizer.build(self.head(model)),
+            recipe.optimizer.build(self.head(model), self.attention(model)),
             loss,
             metrics=["accuracy"],
             steps_per_execution=recipe.steps_per_execution,

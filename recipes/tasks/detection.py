@@ -33,7 +33,7 @@ class Detection(Task):
             except ValueError as error:
                 raise UserError(f"model.backbone={recipe.model.backbone}: {error}") from error
         model.compile(
-            recipe.optimizer.build(self.head(model)),
+            recipe.optimizer.build(self.head(model), self.attention(model)),
             loss={"classes": sb_keras.detection.ClassLoss(), "boxes": sb_keras.detection.BoxLoss()},
             steps_per_execution=recipe.steps_per_execution,
         )

@@ -3,6 +3,7 @@
 import abc
 from typing import Any, ClassVar
 
+import sb_keras
 from recipes.errors import UserError
 
 
@@ -38,6 +39,13 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def head(self, model) -> list[str]:
         """Names of the layers that know the classes: with `model.weights` they alone begin anew."""
+
+    def attention(self, model) -> list[str]:
+        """Names of the layers of attention: SB's and SE's, and what weighs the kernels of dynamic ones."""
+        kinds = sb_keras.layers.ShiftBalance, sb_keras.layers.SqueezeExcite
+        attention = [layer.name for layer in model.layers if isinstance(layer, kinds)]
+        dynamic = (layer for layer in model.layers if isinstance(layer, sb_keras.layers.DynamicConv))
+        return [*attention, *{layer.routing_network.name for layer in dynamic}]
 
     @abc.abstractmethod
     def classes_of(self, model) -> int:

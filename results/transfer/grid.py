@@ -18,6 +18,8 @@ import numpy as np
 
 TRAINED = ("3e-5", "1e-4", "3e-4")
 RANDOM = ("3e-4", "1e-3", "3e-3")
+# What was attached at ten or a hundred times the rate of what was trained already.
+FAST = {"sb-0-fast": 10, "sb-0-faster": 100, "sb-pointwise-0-fast": 10, "dyconv-fast": 10}
 POINTWISE = "model.attention.positions=expand,project"
 # In the order in which they decide most.
 VARIANTS = {
@@ -27,6 +29,10 @@ VARIANTS = {
     "dyconv": (TRAINED, ["model.attention.kind=dyconv"]),
     "sb-0.1": (TRAINED, ["model.attention.lambda_init=0.1"]),
     "se": (TRAINED, ["model.attention.kind=se"]),
+    "sb-0-fast": (TRAINED, []),
+    "sb-0-faster": (TRAINED, []),
+    "sb-pointwise-0-fast": (TRAINED, [POINTWISE]),
+    "dyconv-fast": (TRAINED, ["model.attention.kind=dyconv"]),
     "random-static": (RANDOM, ["model.attention.kind=static"]),
     "random-sb": (RANDOM, ["model.attention.lambda_init=0.1"]),
 }
@@ -49,6 +55,7 @@ def train(arguments, variant, rate, seed):
         f"model.weights={weights}",
         f"optimizer.learning_rate={rate}",
         f"optimizer.head_learning_rate={10 * float(rate):g}",
+        f"optimizer.attention_learning_rate={FAST.get(variant, 1) * float(rate):g}",
         *VARIANTS[variant][1],
     ]
     options = [option for setting in settings for option in ("--set", setting)]
@@ -80,8 +87,10 @@ def main():
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/transfer"))
     parser.add_argument("--rates-of", type=pathlib.Path)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
     arguments = parser.parse_args()
-    for variant, (rates, _) in VARIANTS.items():
+    for variant in arguments.variants:
+        rates, _ = VARIANTS[variant]
         if arguments.rates_of:
             runs = {rate: arguments.rates_of / f"{variant}-{rate}-0" for rate in rates}
         else:

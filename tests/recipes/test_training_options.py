@@ -128,13 +128,25 @@ def test_warm_up(tmp_path, run_train, monkeypatch):
     assert type(run.load_model().optimizer).__name__ == "AdamW"
 
 
-def test_the_head_has_its_own_learning_rate(tmp_path, run_train):
-    """With a rate of next to nothing for the rest, one step of SGD moves the classifier alone."""
+def _owner(path):
+    """Whose a weight is: the attention's, the classifier's, or the trunk's, which has many layers."""
+    layers = path.split("/")
+    if layers[0].endswith("_sb") or "routing" in layers:
+        return "attention"
+    return "head" if layers[0] == "predictions" else "trunk"
+
+
+@pytest.mark.parametrize(
+    "own, kind", [("head", "static"), ("head", "sb"), ("attention", "sb"), ("attention", "dyconv")]
+)
+def test_learning_rates_of_their_own(tmp_path, run_train, own, kind):
+    """With a rate of next to nothing for the rest, one step of SGD moves the head, or the attention, alone."""
     import keras
 
     settings = (
+        f"model.attention.kind={kind}",
         "optimizer.learning_rate=1e-12",
-        "optimizer.head_learning_rate=0.05",
+        f"optimizer.{own}_learning_rate=0.05",
         "optimizer.weight_decay=0",
     )
     assert run_train(tmp_path / "run", *settings, "epochs=1", "steps_per_epoch=1") == 0
@@ -142,11 +154,11 @@ def test_the_head_has_its_own_learning_rate(tmp_path, run_train):
     keras.utils.set_random_seed(run.recipe.seed)
     start = TASKS["classification"].compiled_model(run.recipe, 10)
     moved = {
-        before.path.split("/")[0]
+        _owner(before.path)
         for before, after in zip(start.trainable_weights, run.load_model().trainable_weights, strict=True)
         if np.abs(before.numpy() - after.numpy()).max() > 1e-9
     }
-    assert moved == {"predictions"}
+    assert moved == {own}
 
 
 # What is around the steps
