@@ -16,6 +16,8 @@ import pytest
 
 import sb_keras
 
+pytestmark = pytest.mark.long
+
 ROOT = pathlib.Path(__file__).parent.parent
 BACKENDS = ("tensorflow", "jax", "torch")
 # The backend that is imported fastest.

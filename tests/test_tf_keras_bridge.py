@@ -184,6 +184,7 @@ def test_what_it_cannot_carry(make, message):
         to_tf_keras(make())
 
 
+@pytest.mark.long
 def test_the_library_does_without_it():
     program = (
         "import json, sys, sb_keras.tf_keras_bridge; from sb_keras import *;"

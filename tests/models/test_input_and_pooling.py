@@ -6,7 +6,7 @@ import pytest
 
 from sb_keras import CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleNetV2
 
-pytestmark = pytest.mark.usefixtures("networks_of_few_blocks")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("networks_of_few_blocks")]
 
 BUILDERS = [MobileNetV2, CifarMobileNetV2, MnasNet, ShuffleNetV2]
 SIZES = {MobileNetV2: 224, CifarMobileNetV2: 32, MnasNet: 224, ShuffleNetV2: 224}

@@ -13,6 +13,8 @@ import pytest
 import sb_keras
 from sb_keras.models.stages import make_divisible
 
+pytestmark = pytest.mark.long
+
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 nn = torch.nn
 

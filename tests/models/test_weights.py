@@ -11,6 +11,8 @@ import sb_keras
 from sb_keras.graph import inner_layers
 from sb_keras.layers import DynamicConv, ShiftBalance
 
+pytestmark = pytest.mark.long
+
 # Fifty layers in float32; the outputs are probabilities.
 ROUNDING = 1e-5
 # The maps before them are not averaged yet, and random weights multiply the rounding of the layers before.

@@ -11,6 +11,8 @@ from recipes.data import tf_batches, tfds_arrays
 from recipes.data.array_batches import Arrays, pad_crop_flip
 from recipes.registry import RECIPES
 
+pytestmark = pytest.mark.long
+
 COUNT = 23
 RECIPE = RECIPES["digits-mobilenetv2-sb"].override(
     ["batch_size=5", "epochs=4", "data.flip=true", "data.pad=2"]

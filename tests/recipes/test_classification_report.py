@@ -18,6 +18,8 @@ from recipes.run_directory import RunDirectory
 from recipes.settings import Data
 from recipes.tasks import classification_report as report
 
+pytestmark = pytest.mark.long
+
 LABELS = np.array([0, 0, 0, 0, 1, 1, 3])
 PREDICTED = np.array([0, 0, 0, 1, 1, 0, 0])
 CONFIDENCE = np.array([0.95, 0.95, 0.5, 0.3, 0.94, 0.94, 0.2])

@@ -13,6 +13,8 @@ from recipes.errors import UserError
 from recipes.registry import RECIPES
 from sb_keras import detection
 
+pytestmark = pytest.mark.long
+
 RECIPE = RECIPES["voc-ssdlite-mobilenetv2-sb"]
 PLAIN = ["data.augmentation=none", "batch_size=2", "epochs=2"]
 

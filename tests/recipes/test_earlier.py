@@ -17,6 +17,8 @@ from recipes.keras_file import load_model
 from recipes.run_directory import RunDirectory
 from sb_keras.graph import inner_layers
 
+pytestmark = pytest.mark.long
+
 EARLIER = pathlib.Path(__file__).parent / "earlier"
 SETTINGS = ("model.attention.dropout=0.2", "optimizer.ema_momentum=0.9")
 

@@ -20,6 +20,8 @@ from recipes.keras_file import load_model
 from recipes.recipe import Recipe
 from recipes.registry import RECIPES
 
+pytestmark = pytest.mark.long
+
 RECIPE = RECIPES["cifar10-mobilenetv2-sb"]
 KEYS = [key for key, _ in flat_items(RECIPE)]
 # The same examples every time, and no limit on a slow machine.

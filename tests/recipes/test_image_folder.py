@@ -14,6 +14,8 @@ from folders import load, write_classes, write_picture
 from recipes.recipe import Recipe
 from recipes.settings import Data
 
+pytestmark = pytest.mark.long
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -11,6 +11,8 @@ from recipes.command import exit_code
 from recipes.tasks.attention import inspect_attention
 from sb_keras.layers import ShiftBalance, SqueezeExcite
 
+pytestmark = pytest.mark.long
+
 CHANNELS = 6
 
 

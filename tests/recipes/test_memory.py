@@ -17,6 +17,8 @@ from recipes.registry import RECIPES
 from recipes.settings import Data
 from recipes.tasks import check_class_names
 
+pytestmark = pytest.mark.long
+
 # scikit-learn's digits
 
 

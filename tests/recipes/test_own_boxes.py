@@ -15,6 +15,8 @@ from recipes.errors import UserError
 from recipes.settings import Data
 from recipes.tasks.detection import Detection
 
+pytestmark = pytest.mark.long
+
 FORMATS = tuple(WRITERS)
 
 

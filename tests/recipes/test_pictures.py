@@ -13,6 +13,8 @@ from recipes.data import image_files, pictures
 from recipes.data.augmentation import random_resized_crop
 from recipes.errors import UserError
 
+pytestmark = pytest.mark.long
+
 decode = tf.function(pictures.decode, input_signature=[tf.TensorSpec((), tf.string)])
 decode_window = tf.function(pictures.decode_window)
 ROWS, COLUMNS = np.mgrid[0:40, 0:60]

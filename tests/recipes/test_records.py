@@ -19,6 +19,8 @@ from recipes.data.records import Records
 from recipes.errors import UserError
 from recipes.registry import RECIPES
 
+pytestmark = pytest.mark.long
+
 COUNT = 60
 RECIPE = RECIPES["imagenet-mobilenetv2-sb"].override(["batch_size=8", "epochs=4", "data.image_size=32"])
 

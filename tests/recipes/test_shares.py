@@ -20,6 +20,8 @@ from recipes.errors import UserError
 from recipes.registry import RECIPES
 from recipes.training import distribution
 
+pytestmark = pytest.mark.long
+
 RECIPE = RECIPES["imagenet-mobilenetv2-sb"].override(["epochs=2", "data.image_size=32"])
 CHANGES = {
     "nothing more": (),

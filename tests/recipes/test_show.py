@@ -15,6 +15,8 @@ from recipes.data import image_files, records, voc
 from recipes.data.records import Records
 from recipes.data.split import Dataset
 
+pytestmark = pytest.mark.long
+
 NAME = "photos-mobilenetv2-static"
 
 

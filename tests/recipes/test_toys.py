@@ -17,7 +17,7 @@ from recipes.run_directory import RunDirectory
 from sb_keras import attention
 from sb_keras.models import convolutions
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
 # A data set: a module with a loader, and an entry in the catalog.

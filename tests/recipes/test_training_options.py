@@ -8,7 +8,7 @@ from recipes.run_directory import RunDirectory
 from recipes.tasks import TASKS
 from recipes.training import monitoring
 
-pytestmark = pytest.mark.usefixtures("tiny_network")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
 def weights_of(model):
@@ -137,10 +137,10 @@ def _owner(path):
 
 
 @pytest.mark.parametrize(
-    "own, kind", [("head", "static"), ("head", "sb"), ("attention", "sb"), ("attention", "dyconv")]
+    ("own", "kind"), [("head", "static"), ("head", "sb"), ("attention", "sb"), ("attention", "dyconv")]
 )
 def test_learning_rates_of_their_own(tmp_path, run_train, own, kind):
-    """With a rate of next to nothing for the rest, one step of SGD moves the head, or the attention, alone."""
+    """With a rate of next to nothing for the rest, a step moves the head, or the attention, alone."""
     import keras
 
     settings = (

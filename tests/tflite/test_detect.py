@@ -15,6 +15,8 @@ from tflite.convert import convert
 from tflite.export import build, pixel_input
 from tflite.metadata import Metadata
 
+pytestmark = pytest.mark.long
+
 RECIPE = RECIPES["boxes-ssdlite-mobilenetv2-static"].override(["data.image_size=160"])
 CLASSES = ("cat", "dog")
 

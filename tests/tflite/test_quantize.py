@@ -12,6 +12,8 @@ from tflite.delegation import find_delegation
 from tflite.interpreter import dequantized, predict, quantized
 from tflite.quantize import as_images, without_idle_clamps
 
+pytestmark = pytest.mark.long
+
 # What may be lost, of the largest output. Half precision has 11 bits, so 2^-11 in each of some ten layers;
 # eight bits are 2^-9 in each weight and activation of some forty operators, which add up at random.
 TOLERANCES = {"float16": 0.005, "dynamic": 0.05, "int8": 0.08}

@@ -16,6 +16,7 @@ SMALL = RECIPE.override(["model.width_multiplier=0.1"])
 
 # keras-tuner 1.4.8 uses a name that Python deprecates.
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:getName:DeprecationWarning"),
 ]
