@@ -97,8 +97,10 @@ def _figure(rows):
     from recipes.plots import new_figure
 
     figure, ((axes,),) = new_figure(size=(6.0, 4.0))
-    axes.plot([row["pictures"] for row in rows], [row["peak_memory_mb"] for row in rows], "o-")
-    axes.set(xlabel="test pictures", ylabel="peak memory / MB", xlim=(0, None), ylim=(0, None))
+    pictures, memory = ([row[key] for row in rows] for key in ("pictures", "peak_memory_mb"))
+    axes.plot(pictures, memory, "o-")
+    limits = {"xlim": (0, 1.05 * max(pictures)), "ylim": (0, 1.2 * max(memory))}
+    axes.set(xlabel="test pictures", ylabel="peak memory / MB", **limits)
     return figure
 
 

@@ -21,6 +21,7 @@ _NEEDS = {
     "model.attention.temperature": _TEMPERATURE,
     "temperature_epochs": _TEMPERATURE,
     "model.dropout": (("model.builder", BUILDERS["classification"]),),
+    "optimizer.attention_learning_rate": ((_KIND, _ATTENTION),),
     "optimizer.schedule_epochs": (("optimizer.schedule", ("cosine", "linear")),),
     "optimizer.momentum": (("optimizer.name", ("sgd",)),),
     "data.pad": (("data.augmentation", ("pad_crop",)),),

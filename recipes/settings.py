@@ -176,7 +176,7 @@ class Optimizer:
         head_learning_rate: The same for the layers that begin anew where the others have `model.weights`: a
             classifier's last one, all of a detector's behind its backbone; None for the same.
         attention_learning_rate: The same for the attention: SB's and SE's layers, and what weighs a dynamic
-            convolution's kernels. λ that begins with 0 in a trained network has a long way to go; None for the same.
+            convolution's kernels. λ that begins with 0 in a trained network has a long way to go.
         momentum: Share of the last step that the next one keeps; of SGD.
         weight_decay: Factor of the weights that joins their gradient, with AdamW their update.
         schedule: `"cosine"`, `"linear"` (both end at 0) or `"constant"`.

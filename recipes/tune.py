@@ -1,11 +1,13 @@
 """Searches for the best values of a recipe with keras-tuner; a search that was killed goes on.
 
     python -m recipes.tune RECIPE --run-dir DIR [--space lambda|gate|hidden|attention] [--choice KEY=VALUE,…]
-        [--algorithm grid|random|bayesian|hyperband] [--trials N] [--seeds N] [--max-madds N] [--set …]
+        [--algorithm grid|random|bayesian|hyperband] [--trials N] [--seeds N] [--max-madds N]
+        [--front madds] [--set …]
 
-`python -m tflite.tune` also takes a bound on the latency of the trials' .tflite files.
 DIR gets a run directory for every trial and seed, best.json (a recipe for `recipes.train`), trials.csv and
-trials.png. Several processes share a search by keras-tuner's environment variables: KERASTUNER_ORACLE_IP
+trials.png. With `--front madds` the scores are set against the multiply-adds besides, in front.csv and
+front.png: which trials does no other one beat in both? `python -m tflite.tune` knows the latency of .tflite
+files, too. Several processes share a search by keras-tuner's environment variables: KERASTUNER_ORACLE_IP
 and KERASTUNER_ORACLE_PORT, and KERASTUNER_TUNER_ID=chief in one process, tuner0, tuner1, … in the others.
 """
 
@@ -14,12 +16,12 @@ import pathlib
 import sys
 
 from recipes import pretrained, registry
-from recipes.command import Parser, exit_code, start_keras
+from recipes.command import Parser, exit_code, progress, start_keras
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
 from recipes.fields import documented_keys
 from recipes.files import replacing, write_text
-from recipes.search.bounds import BOUNDS
+from recipes.search.costs import COSTS
 from recipes.search.directory import check as check_directory
 from recipes.search.spaces import ALGORITHMS, SPACES, check_space, trial_recipe
 from recipes.tasks import task_of
@@ -27,7 +29,7 @@ from recipes.tasks import task_of
 PROCESS = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 
-def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
+def main(argv=None, costs=COSTS, module="recipes.tune"):
     parser = Parser(module, __doc__)
     parser.add_recipe()
     parser.add_argument("--run-dir", metavar="DIR", required=True, help="where everything is written")
@@ -48,8 +50,11 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
         help="at most; default: all of a grid or hyperband, else 10",
     )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of a trial (%(default)s)")
-    for bound in bounds:
-        parser.add_argument(bound.option, type=bound.type, metavar="N", help=bound.help)
+    for cost in costs:
+        refuses = f"refuse networks of more than N {cost.label}, before they are trained"
+        parser.add_argument(cost.option, type=cost.type, metavar="N", help=refuses)
+    by_name = {cost.key.replace("_", "-"): cost for cost in costs}
+    parser.add_argument("--front", choices=by_name, help="also set the scores against this cost")
     args = parser.parse_args(argv)
 
     recipe = pretrained.follow(registry.find(args.recipe).override(args.set), args.set)
@@ -64,11 +69,11 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
     for option in ("trials", "seeds"):
         if getattr(args, option) is not None:
             check_in_range(f"--{option}", getattr(args, option), least=1)
-    given = [(bound, value) for bound in bounds if (value := getattr(args, bound.key)) is not None]
-    for bound, value in given:
-        check_in_range(bound.option, value, above=0)
+    bounds = [(cost, most) for cost in costs if (most := getattr(args, cost.limit)) is not None]
+    for cost, most in bounds:
+        check_in_range(cost.option, most, above=0)
     check_space(recipe, space, args.algorithm)
-    arguments = (recipe, space, args.run_dir, args.algorithm, args.trials, args.seeds, given)
+    arguments = (recipe, space, args.run_dir, args.algorithm, args.trials, args.seeds, bounds)
     check_directory(*arguments)
     _check_processes()
     check(recipe.data)
@@ -81,11 +86,11 @@ def main(argv=None, bounds=BOUNDS, module="recipes.tune"):
         tuner = search(*arguments)
     if is_tuner():
         return 0  # the chief reports
-    return finish(tuner, space, pathlib.Path(args.run_dir))
+    return finish(tuner, space, pathlib.Path(args.run_dir), by_name.get(args.front))
 
 
-def finish(tuner, space, directory):
-    """Prints the report of a search and writes its files; 1 if no trial succeeded."""
+def finish(tuner, space, directory, cost=None):
+    """Prints the report of a search and writes its files, also those of a `Cost`; 1 if no trial succeeded."""
     from recipes.search import report  # with Matplotlib
 
     rows, metric = report.trial_rows(tuner, space), task_of(tuner.recipe).metric
@@ -104,12 +109,32 @@ def finish(tuner, space, directory):
         print(f"equal to the best: at most {100 * error:.2f} % below it, {named}")
     with replacing(directory / "trials.png") as temporary:
         report.plot(list(space), rows, metric, tuner.recipe.name, temporary, error)
+    if cost is not None:
+        report_front(tuner, space, directory, cost, rows, metric)
     best = rows[0]
     write_text(trial_recipe(tuner.recipe, best.values).to_json(), directory / "best.json")
     print(
         f"best: trial {best.trial}. python -m recipes.train {directory / 'best.json'} --run-dir … trains it"
     )
     return 0
+
+
+def report_front(tuner, space, directory, cost, rows, metric):
+    """Prints which trials no other one beats in score and cost, and writes front.csv and front.png."""
+    from recipes.search import fronts, report  # with Matplotlib
+
+    trials = report.trained_longest(rows)
+    recipes = [trial_recipe(tuner.recipe, trial.values) for trial in trials]
+    needed = [cost.measure(recipe) for recipe in progress(recipes, unit="network")]
+    points = fronts.points_of(trials, needed)
+    print(fronts.table(list(space), points, metric, cost))
+    fronts.write_csv(directory / "front.csv", list(space), points, metric, cost)
+    with replacing(directory / "front.png") as temporary:
+        fronts.plot(list(space), points, metric, cost, tuner.recipe.name, temporary)
+    recipe = tuner.runs("TRIAL")[0].path / "recipe.json"
+    print(
+        f"front: no other trial beats these in both. python -m recipes.train {recipe} --run-dir … trains one"
+    )
 
 
 def _check_processes():

@@ -1,1 +1,1 @@
-"""Searches for the best values of a recipe: spaces, bounds, keras-tuner, and what came out."""
+"""Searches for the best values of a recipe: spaces, costs, keras-tuner, and what came out."""

@@ -53,7 +53,7 @@ def claim(recipe, space, directory, algorithm, trials, seeds, bounds):
 def _described(recipe, space, algorithm, trials, seeds, bounds):
     """What search.json holds."""
     settings = {"space": space, "algorithm": algorithm, "trials": trials, "seeds": seeds}
-    settings["bounds"] = {bound.key: value for bound, value in bounds}
+    settings["bounds"] = {cost.limit: most for cost, most in bounds}
     return {"recipe": json.loads(recipe.to_json()), **json.loads(json.dumps(settings))}
 
 

@@ -57,11 +57,11 @@ def trial_rows(tuner, space):
 
 def standard_error(rows, pictures):
     """The standard error √(p (1 − p) / n) of the best accuracy p on n pictures: less is no difference."""
-    best = max(float(np.mean(row.scores)) for row in _trained_longest(rows))
+    best = max(float(np.mean(row.scores)) for row in trained_longest(rows))
     return math.sqrt(best * (1 - best) / pictures)
 
 
-def _trained_longest(rows):
+def trained_longest(rows):
     """The trials that did not fail and have the most epochs: the others are no rivals."""
     most = max((row.epochs for row in rows if row.scores), default=0)
     return [row for row in rows if row.scores and row.epochs == most]
@@ -69,7 +69,7 @@ def _trained_longest(rows):
 
 def table(keys, rows, metric, error=None):
     """The trials as text; those within `error`, a standard error, of the best are marked as equal to it."""
-    longest = _trained_longest(rows)
+    longest = trained_longest(rows)
     spreads = any(len(row.scores) > 1 for row in rows)
     names = [key.rpartition(".")[2] for key in keys]
     head = ("trial", *names, "epochs", f"{metric.replace('_', ' ')} / %", *(["±"] if spreads else []), "")

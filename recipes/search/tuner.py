@@ -130,7 +130,7 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
         trials: How many trials at most; None for all of a grid or of Hyperband, and 10 otherwise. With more
             than before a search goes on.
         seeds: How many seeds a trial is run with.
-        bounds: Pairs of a `Bound` and its value.
+        bounds: Pairs of a `Cost` and its upper bound.
 
     Returns:
         The `RecipeTuner`, whose oracle holds the trials.
@@ -163,7 +163,7 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
             "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
         }[algorithm]
         oracle = shared(kind)(max_trials=most_trials(algorithm, trials), **options)
-    checks = [bound.check(value) for bound, value in bounds]
+    checks = [cost.check(most) for cost, most in bounds]
     keras_tuner.src.config.DEBUG = False  # or a trial that fails prints a page of traceback
     try:
         tuner = RecipeTuner(

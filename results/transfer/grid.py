@@ -55,9 +55,10 @@ def train(arguments, variant, rate, seed):
         f"model.weights={weights}",
         f"optimizer.learning_rate={rate}",
         f"optimizer.head_learning_rate={10 * float(rate):g}",
-        f"optimizer.attention_learning_rate={FAST.get(variant, 1) * float(rate):g}",
         *VARIANTS[variant][1],
     ]
+    if variant in FAST:
+        settings.append(f"optimizer.attention_learning_rate={FAST[variant] * float(rate):g}")
     options = [option for setting in settings for option in ("--set", setting)]
     command = [sys.executable, "-m", "recipes.train", "photos-mobilenetv2-sb", *options, "--run-dir", run]
     subprocess.run(command, check=True)
