@@ -25,6 +25,7 @@ _NEEDS = {
     "optimizer.schedule_epochs": (("optimizer.schedule", ("cosine", "linear")),),
     "optimizer.momentum": (("optimizer.name", ("sgd",)),),
     "data.pad": (("data.augmentation", ("pad_crop",)),),
+    "data.cache": (("data.name", ("image_folder",)), ("data.augmentation", ("random_resized_crop",))),
     "data.train_splits": (("data.name", ("voc",)),),
     "data.test_splits": (("data.name", ("voc",)),),
     "data.skip_bad": (("data.name", tuple(name for name in CATALOG if CATALOG[name].needs_tensorflow)),),

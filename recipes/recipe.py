@@ -190,6 +190,7 @@ def _add_new_keys(values):
             "random_erasing": 0.0,
             "mixup": 0.0,
             "skip_bad": False,
+            "cache": None,
         },
         "optimizer": {
             "name": "sgd",

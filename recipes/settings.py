@@ -98,6 +98,8 @@ class Data:
         validation_fraction: Share of the training images that is held out for validation. With 0 the test
             images serve for it, as is usual for CIFAR-10.
         skip_bad: Whether to leave out pictures that cannot be decoded, and say so, instead of giving up.
+        cache: Where an `"image_folder"`'s training pictures are kept once they are decoded: `"memory"`, or a
+            folder, which is made; None for nowhere. Pictures longer than 4 · `image_size` are made smaller.
     """
 
     name: str = "digits"
@@ -116,6 +118,7 @@ class Data:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     validation_fraction: float = 0.1
     skip_bad: bool = False
+    cache: str | None = None
 
     def __post_init__(self):
         check_one_of("data.name", self.name, CATALOG)

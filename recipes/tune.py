@@ -16,7 +16,7 @@ import pathlib
 import sys
 
 from recipes import pretrained, registry
-from recipes.command import Parser, exit_code, progress, start_keras
+from recipes.command import Parser, exit_code, start_keras
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
 from recipes.fields import documented_keys
@@ -124,8 +124,7 @@ def report_front(tuner, space, directory, cost, rows, metric):
     from recipes.search import fronts, report  # with Matplotlib
 
     trials = report.trained_longest(rows)
-    recipes = [trial_recipe(tuner.recipe, trial.values) for trial in trials]
-    needed = [cost.measure(recipe) for recipe in progress(recipes, unit="network")]
+    needed = cost.measure([trial_recipe(tuner.recipe, trial.values) for trial in trials])
     points = fronts.points_of(trials, needed)
     print(fronts.table(list(space), points, metric, cost))
     fronts.write_csv(directory / "front.csv", list(space), points, metric, cost)

@@ -8,33 +8,32 @@ the latency. Those that take longer are not trained, and say so in trials.csv. W
 trials' files are timed at the end, and the scores set against their milliseconds.
 """
 
-import functools
 import pathlib
 import sys
 import tempfile
 
 from recipes import tune
-from recipes.command import exit_code
+from recipes.command import exit_code, progress
 from recipes.search.costs import COSTS, Cost
 from recipes.tasks import task_of
 from tflite.latency import measure
 
-RUNS = 50
+RUNS = 100  # of each, in turn
 
 
-@functools.cache  # trials that differ in the training alone have the same network
-def latency_ms(recipe):
-    """Median latency of 50 runs of the float32 file of a recipe's network on one thread, in milliseconds."""
+def latencies_ms(recipes):
+    """Median latencies in milliseconds, on one thread, of the float32 files of some recipes' networks."""
     from tflite.export import build
 
     with tempfile.TemporaryDirectory() as folder:
-        file = pathlib.Path(folder, "trial.tflite")
-        file.write_bytes(build(task_of(recipe).compiled_model(recipe, 10)))
-        (row,) = measure([file], runs=RUNS)
-    return row.latency_ms_median
+        files = [pathlib.Path(folder, f"{number}.tflite") for number in range(len(recipes))]
+        for file, recipe in zip(files, progress(recipes, unit="network"), strict=True):
+            file.write_bytes(build(task_of(recipe).compiled_model(recipe, 10)))
+        rows = measure(files, runs=RUNS)
+    return [row.latency_ms_median for row in rows]
 
 
-LATENCY = Cost("latency_ms", "ms an image", ".3g", float, lambda recipe: latency_ms(recipe))
+LATENCY = Cost("latency_ms", "ms an image", ".3g", float, lambda recipes: latencies_ms(recipes))
 
 
 def main(argv=None):

@@ -49,6 +49,13 @@ def _check_own_folder(data):
         )
 
 
+def _check_cache(data):
+    if data.cache in (None, "memory") or pathlib.Path(data.cache).is_dir():
+        return
+    if not data.cache or pathlib.Path(data.cache).exists():
+        raise UserError(f"data.cache must be memory or a folder. Received: {data.cache!r}")
+
+
 def _check_nothing_held_out(data):
     if data.validation_fraction:
         raise UserError(
@@ -128,7 +135,7 @@ CATALOG = {
         "recipes.data.image_folder:load_image_folder",
         "classification",
         ("pad_crop", "random_resized_crop", "none"),
-        checks=(_check_own_folder,),
+        checks=(_check_own_folder, _check_cache),
     ),
     "voc": Entry(
         "recipes.data.voc:load_voc",

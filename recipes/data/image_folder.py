@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from recipes.data import class_folders
 from recipes.data.augmentation import resized
+from recipes.data.decoded import FINEST, Store
 from recipes.data.image_files import SUFFIXES
 from recipes.data.pictures import decodable
 from recipes.data.split import dataset_of
@@ -19,16 +20,17 @@ from recipes.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Files(LabelledSplit):
-    """Pictures in files of their own: paths, as bytes, and labels."""
+    """Pictures in files of their own: paths, as bytes, and labels; and where they are kept decoded."""
 
     paths: np.ndarray
     labels: np.ndarray
+    stores: dict = dataclasses.field(default_factory=dict, compare=False)
 
     def __len__(self):
         return len(self.labels)
 
     def select(self, indices):
-        return Files(self.paths[indices], self.labels[indices])
+        return Files(self.paths[indices], self.labels[indices], self.stores)
 
     def name(self, number):
         return class_folders.printable(self.paths[number])
@@ -53,8 +55,11 @@ class Files(LabelledSplit):
         specification = tf.TensorSpec((data.whole_size, data.whole_size, 3), tf.uint8)
         return tf.map_fn(read, paths, fn_output_signature=specification), labels
 
-    def read(self, picture):
-        return tf.io.read_file(picture)
+    def read(self, picture, data):
+        if data.cache is None:
+            return tf.io.read_file(picture)
+        most = FINEST * data.image_size
+        return self.stores.setdefault((data.cache, most), Store(data.cache, most)).read(picture)
 
 
 def load_image_folder(data):

@@ -103,7 +103,7 @@ class LabelledSplit(IndexedSplit):
     """Pictures with one label each: the `tensors` are pictures and labels."""
 
     @abc.abstractmethod
-    def read(self, picture) -> Any:
+    def read(self, picture, data) -> Any:
         """What `random_resized_crop` takes, of a row of the first of the `tensors`."""
 
     def augmented(self, rows, draws, data):
@@ -115,7 +115,7 @@ class LabelledSplit(IndexedSplit):
         def part(element):
             picture, own_seed = element
             own_seed = tf.unstack(own_seed)
-            return random_resized_crop(self.read(picture), own_seed, data.image_size, flip=data.flip)
+            return random_resized_crop(self.read(picture, data), own_seed, data.image_size, flip=data.flip)
 
         specification = tf.TensorSpec((data.image_size, data.image_size, 3), tf.float32)
         return tf.map_fn(part, (pictures, draws.seeds()), fn_output_signature=specification), labels
@@ -144,7 +144,7 @@ class Arrays(LabelledSplit):
             images = tf.cast(tf.round(tf.image.resize(images, size, antialias=True)), tf.uint8)
         return images, labels
 
-    def read(self, picture):
+    def read(self, picture, data):
         return picture
 
 

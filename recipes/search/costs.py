@@ -1,10 +1,12 @@
 """What a network costs: a search refuses networks that cost too much, and sets scores against costs."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import sb_keras
+from recipes.command import progress
 from recipes.errors import UserError
 from recipes.recipe import Recipe
 from recipes.tasks import task_of
@@ -19,15 +21,15 @@ class Cost:
         label: What it is counted in.
         format: How a number of it is written.
         type: `int` or `float`.
-        of: A function from a network, compiled for ten classes, to the number: the classes' share does not
-            depend on what is searched for.
+        of: A function from recipes to the numbers of their networks, with ten classes: the classes' share
+            does not depend on what is searched for. What is timed is timed in turn.
     """
 
     key: str
     label: str
     format: str
     type: type
-    of: Callable[[Any], float]
+    of: Callable[[list[Recipe]], list[Any]]
 
     @property
     def limit(self):
@@ -38,17 +40,22 @@ class Cost:
     def option(self):
         return f"--{self.limit}".replace("_", "-")
 
-    def measure(self, recipe):
-        """The number of a recipe's network."""
-        # Only the network counts; weights need not be there.
-        model = dataclasses.replace(recipe.model, weights=None, backbone=None)
-        return self.of(Recipe("measured", model, recipe.data))
+    def measure(self, recipes):
+        """The numbers of the networks of some recipes."""
+        networks = [_network(recipe) for recipe in recipes]
+        distinct = list(dict.fromkeys(networks))
+        numbers = dict(zip(distinct, self.of(distinct), strict=True))
+        return [numbers[network] for network in networks]
 
     def check(self, most):
         """A function of a recipe that raises a `UserError` if its network needs more."""
 
+        @functools.cache  # trials that differ in the training alone have the same network
+        def number(network):
+            return self.of([network])[0]
+
         def check(recipe):
-            found = self.measure(recipe)
+            found = number(_network(recipe))
             if found > most:
                 found, allowed = (format(number, self.format) for number in (found, most))
                 raise UserError(f"{found} {self.label}; at most {allowed} are allowed")
@@ -56,9 +63,16 @@ class Cost:
         return check
 
 
-def madds(recipe):
-    """Multiply-adds of a recipe's network."""
-    return sb_keras.profile(task_of(recipe).compiled_model(recipe, 10)).total.madds
+def _network(recipe):
+    """A recipe in which only the network counts; its weights need not be there."""
+    model = dataclasses.replace(recipe.model, weights=None, backbone=None)
+    return Recipe("measured", model, recipe.data)
+
+
+def madds(recipes):
+    """Multiply-adds of the networks of some recipes."""
+    models = (task_of(recipe).compiled_model(recipe, 10) for recipe in progress(recipes, unit="network"))
+    return [sb_keras.profile(model).total.madds for model in models]
 
 
 COSTS = (Cost("madds", "multiply-adds", ",", int, madds),)

@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.mark.slow
 def test_latency_is_measured():
     """No program of 51 layers with attention runs in a microsecond, and none of 32×32 pixels in a minute."""
-    assert 0.001 < tune.latency_ms(SMALL) < 60_000
+    assert 0.001 < tune.latencies_ms([SMALL])[0] < 60_000
 
 
 def test_refuses_what_takes_longer(tmp_path, monkeypatch, capsys):
@@ -43,7 +43,9 @@ def test_refuses_what_takes_longer(tmp_path, monkeypatch, capsys):
         return run.result
 
     monkeypatch.setattr(tuner, "train", train)
-    monkeypatch.setattr(tune, "latency_ms", lambda recipe: 10 * recipe.model.width_multiplier)
+    monkeypatch.setattr(
+        tune, "latencies_ms", lambda recipes: [10 * r.model.width_multiplier for r in recipes]
+    )
     arguments = ["digits-mobilenetv2-sb", "--run-dir", str(tmp_path / "s"), "--max-latency-ms", "4.5"]
     arguments += ["--choice", "model.width_multiplier=0.35,0.5,0.75"]
     assert exit_code(lambda: tune.main(arguments)) == 0
@@ -73,7 +75,9 @@ def test_front(tmp_path, monkeypatch, capsys):
         return run.result
 
     monkeypatch.setattr(tuner, "train", train)
-    monkeypatch.setattr(tune, "latency_ms", lambda recipe: latencies[recipe.model.width_multiplier])
+    monkeypatch.setattr(
+        tune, "latencies_ms", lambda recipes: [latencies[r.model.width_multiplier] for r in recipes]
+    )
     directory = tmp_path / "s"
     arguments = [
         "digits-mobilenetv2-sb",
@@ -107,8 +111,8 @@ def test_front(tmp_path, monkeypatch, capsys):
 
 
 def test_front_of_multiply_adds(tmp_path, monkeypatch, capsys):
-    """`recipes.tune` knows the multiply-adds alone: those of Table 2, but for the weights of 990 classes."""
-    found = COSTS[0].measure(RECIPES["imagenet-mobilenetv2-static"])
+    """`recipes.tune` knows the multiply-adds alone: those of Table 1, but for the weights of 990 classes."""
+    (found,) = COSTS[0].measure([RECIPES["imagenet-mobilenetv2-static"]])
     assert found + 990 * 1280 == pytest.approx(59.2e6, abs=0.1e6)  # as many digits as the paper has
     with pytest.raises(SystemExit):
         recipes_tune.main(
@@ -118,7 +122,7 @@ def test_front_of_multiply_adds(tmp_path, monkeypatch, capsys):
 
 
 def test_check():
-    found = tune.latency_ms(SMALL)
+    (found,) = tune.LATENCY.measure([SMALL])
     tune.LATENCY.check(2 * found)(SMALL)
     with pytest.raises(UserError, match=r"^[\d.]+ ms an image; at most [\d.e-]+ are allowed$"):
         tune.LATENCY.check(found / 2)(SMALL)
