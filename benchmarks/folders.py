@@ -88,7 +88,7 @@ def evaluation(folder, size, steps):
 
 
 def stock_keras(folder, size, steps):
-    """Whole pictures, resized as the test's are: to 8/7, with antialiasing, and normalized."""
+    """Whole pictures, resized to as many pixels, but without antialiasing, and normalized."""
     import keras
 
     batches = keras.utils.image_dataset_from_directory(

@@ -57,7 +57,7 @@ class Cost:
         def check(recipe):
             found = number(_network(recipe))
             if found > most:
-                found, allowed = (format(number, self.format) for number in (found, most))
+                found, allowed = (format(each, self.format) for each in (found, most))
                 raise UserError(f"{found} {self.label}; at most {allowed} are allowed")
 
         return check
