@@ -3,7 +3,7 @@
     python results/transfer/grid.py RESULTS PICTURES WEIGHTS [--epochs 8] [--rates-of OTHER_RESULTS]
 
 For every variant one run a learning rate with seed 0; then, at the rate whose last validation loss is the
-lowest, seeds 1 and 2. With `--rates-of` the rate is the one that was found there. What RESULTS holds is not
+lowest, the other seeds. With `--rates-of` the rate is the one that was found there. What RESULTS holds is not
 run again, and an interrupted run goes on. Nothing is chosen by test pictures.
 """
 
@@ -88,6 +88,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/transfer"))
     parser.add_argument("--rates-of", type=pathlib.Path)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
     arguments = parser.parse_args()
     for variant in arguments.variants:
@@ -97,7 +98,7 @@ def main():
         else:
             runs = {rate: train(arguments, variant, rate, 0) for rate in rates}
         best = min(rates, key=lambda rate: last_validation_loss(runs[rate]))
-        for seed in range(3):
+        for seed in range(arguments.seeds):
             train(arguments, variant, best, seed)
 
 
