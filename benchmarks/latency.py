@@ -1,6 +1,7 @@
 """The latency of MobileNetV2's .tflite files at 224×224 pixels, by attention, against the static network.
 
-python -m benchmarks.latency [--widths 0.35 1.0] [--threads 1 2] [--files FOLDER] [--csv FILE]
+python -m benchmarks.latency [--widths 0.35 1.0] [--kinds KIND …] [--quantizations float32 dynamic int8]
+    [--threads 1 2] [--files FOLDER] [--csv FILE]
 
 The weights are random, which latency does not depend on.
 """
@@ -37,7 +38,8 @@ HEAD = (
 QUANTIZATIONS = ("float32", "dynamic", "int8")
 AS_TRAINED = "sb as trained"  # not folded
 KERAS = "keras.applications"
-KINDS = ("static", "sb", AS_TRAINED, "se", "se-block", "dyconv", KERAS)
+HIDDEN = {"sb-1/4": 1 / 4, "sb-1/16": 1 / 16}  # hidden units, as a multiple of the paper's
+KINDS = ("static", "sb", *HIDDEN, AS_TRAINED, "se", "se-block", "dyconv", KERAS)
 CALIBRATION_IMAGES = 4
 
 
@@ -47,7 +49,8 @@ def network(kind, width):
     if kind == KERAS:
         model = keras.applications.MobileNetV2(alpha=width, weights=None)
     else:
-        attention = AS_TRAINED.partition(" ")[0] if kind == AS_TRAINED else kind
+        name = "sb" if kind in (AS_TRAINED, *HIDDEN) else kind
+        attention = sb_keras.Attention(name, hidden_multiplier=HIDDEN.get(kind, 1))
         model = sb_keras.MobileNetV2(width_multiplier=width, attention=attention)
     images = np.random.default_rng(0).normal(size=(8, 224, 224, 3)).astype("float32")
     for layer in inner_layers(model):
@@ -70,6 +73,8 @@ def converted(kind, width, quantize):
 def main(argv=None):
     parser = output.parser("latency", (__doc__ or "").partition("\n")[0], rounds=100)
     parser.add_argument("--widths", nargs="+", type=float, default=[0.35, 1.0], metavar="WIDTH")
+    output.add_kinds(parser, KINDS, KINDS)
+    parser.add_argument("--quantizations", nargs="+", choices=QUANTIZATIONS, default=QUANTIZATIONS)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N")
     parser.add_argument(
         "--files", metavar="FOLDER", help="keep the .tflite files, or use those that are there"
@@ -82,9 +87,12 @@ def main(argv=None):
         folder = pathlib.Path(args.files or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for width in args.widths:
-            for quantize in QUANTIZATIONS:
-                kinds = [kind for kind in KINDS if (kind, quantize) != ("dyconv", "int8")]
-                paths = [folder / f"{kind}-{width:g}-{quantize}.tflite".replace(" ", "-") for kind in kinds]
+            for quantize in args.quantizations:
+                kinds = [kind for kind in args.kinds if (kind, quantize) != ("dyconv", "int8")]
+                names = [
+                    f"{kind}-{width:g}-{quantize}".replace(" ", "-").replace("/", "of") for kind in kinds
+                ]
+                paths = [folder / f"{name}.tflite" for name in names]
                 for kind, path in zip(kinds, paths, strict=True):
                     if not path.exists():
                         print(f"converting {path.name}", file=sys.stderr)

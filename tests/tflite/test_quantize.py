@@ -48,6 +48,40 @@ def test_close_to_keras(trained, kind, quantization, ten_images):
     assert find_delegation(interpreter).left_out == ()
 
 
+def test_a_unit_that_is_never_active_behind_what_is_never_zero():
+    """XNNPACK refuses a product of scales 256 times the output's; a range is quantized with zero in it."""
+    images = np.random.default_rng(0).uniform(6, 6.5, size=(10, 8, 8, 4)).astype("float32")
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    silent = {"kernel_initializer": "ones", "bias_initializer": keras.initializers.Constant(-100.0)}
+    x = keras.layers.Conv2D(1, 1, activation="relu", **silent)(x)
+    x = keras.layers.Conv2D(3, 1, bias_initializer="ones", activation="sigmoid")(x)
+    model = keras.Model(inputs, keras.layers.Flatten()(x))
+    interpreter = opened(convert(model, "int8", images))
+    assert find_delegation(interpreter).left_out == ()
+    # σ(1), by the sigmoid's scale of 1/256 and, times its slope, that of what goes into it
+    np.testing.assert_allclose(predict(interpreter, images), 1 / (1 + np.exp(-1)), atol=1 / 256 + 0.2 / 127)
+
+
+@pytest.mark.parametrize("smallness", [1e-3, 1e-6, 1e-9, 0])
+@pytest.mark.parametrize("kind", ["full", "depthwise"])
+def test_channels_of_which_the_bias_alone_is_left(kind, smallness):
+    """A channel that died or was pruned still says its bias: the next layer has learned with it."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(10, 8, 8, 4)).astype("float32")
+    inputs = keras.Input((8, 8, 4))
+    make = keras.layers.Conv2D if kind == "full" else keras.layers.DepthwiseConv2D
+    layer = make(*((4, 3) if kind == "full" else (3,)))
+    model = keras.Model(inputs, keras.layers.Flatten()(layer(inputs)))
+    kernel, bias = rng.normal(size=layer.kernel.shape), np.array([1.0, -1.0, 2.0, 0.5])
+    (kernel if kind == "full" else kernel[..., 0])[..., :2] *= smallness
+    layer.set_weights([kernel, bias])
+    expected = np.array(model(images))
+    found = predict(opened(convert(model, "int8", images)), images)
+    # A step of the output's scale, half a step of every weight and input: three of 255 in all here.
+    np.testing.assert_allclose(found, expected, atol=3 * np.ptp([*expected.flat, 0]) / 255)
+
+
 def test_types_of_the_tensors(trained, ten_images):
     model = trained("sb")
     for normalization, dtype in ((None, np.int8), ((MEAN, STD), np.uint8)):
