@@ -115,9 +115,9 @@ def _make_room_for_biases(model, ranges):
     """Gives every channel of a convolution a kernel that is not too small for its bias.
 
     A bias is stored in units of the input's scale times its channel's, in 32 bits. Where a kernel is next to
-    nothing, as of a channel that died or was pruned, ai-edge-quantizer cuts the bias off, and with it all that
-    the channel has to say. So one number of such a kernel becomes as large as the bias needs, which adds at
-    most a 30,000th of the bias to what the channel says: a hundredth of a step of eight bits.
+    nothing, as of a channel that died or was pruned, ai-edge-quantizer cuts the bias off, and with it all
+    that the channel has to say. So one number of such a kernel becomes as large as the bias needs, which adds
+    at most a 30,000th of the bias to what the channel says: a hundredth of a step of eight bits.
 
     Args:
         model: The `ModelT` of a float32 file. It is changed.
