@@ -46,6 +46,21 @@ def follow(recipe, assignments):
     return recipe.override([f"data.mean={mean}", f"data.std={std}"])
 
 
+def remark(recipe):
+    """A line about attention that takes from a network what `model.weights` know; empty if it does not."""
+    kind, weights = recipe.model.attention.kind, recipe.model.weights
+    if weights is None or kind in ("static", "sb", "dyconv"):
+        return ""
+    path = pathlib.Path(weights)
+    path = path.parent if path.suffix == ".keras" else path
+    if (path / "recipe.json").is_file() and RunDirectory(path).recipe.model.attention.kind == kind:
+        return ""
+    return (
+        f"note: with {kind} a network does not begin as the one that model.weights are of, and most of what "
+        "that one knows is lost; with sb and dyconv it does"
+    )
+
+
 def check(recipe):
     """Raises a `UserError` unless `model.weights` are there and the pictures normalized as they need it."""
     weights = recipe.model.weights

@@ -61,7 +61,8 @@ def main(argv=None):
         write_csv(args.csv, head, rows)
     batch_size = min(recipe.batch_size, len(dataset.train))  # a sheet may be of less than a batch
     recipe = dataclasses.replace(recipe, batch_size=batch_size, steps_per_epoch=None, steps_per_execution=1)
-    images, targets = _first(dataset.train.training_batches(recipe), args.pictures)
+    uncached = recipe.override(["data.cache=none"])  # which would write
+    images, targets = _first(dataset.train.training_batches(uncached), args.pictures)
 
     def draw(axes, number):
         task.draw_target(axes, targets[number], recipe.data, dataset.classes)

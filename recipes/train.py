@@ -54,6 +54,8 @@ def main(argv=None):
     check(recipe.data)
     if not run.has_checkpoints:
         pretrained.check(recipe)
+        if remark := pretrained.remark(recipe):
+            print(remark, file=sys.stderr)
     if args.strategy != "multi-worker" and run.path.is_dir():
         with run.locked():
             pass  # nobody else trains into it

@@ -10,6 +10,7 @@ from sb_keras.layers.conv import Conv2D
 from sb_keras.layers.excitation import ChannelAttention
 
 # Exactly these: a class derived from one may do something else with its kernel.
+_NAMED = 5  # convolutions, in a message
 _CONVOLUTIONS = (Conv2D, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 
@@ -128,14 +129,22 @@ def choose(model, attention, layers):
     if refused:
         raise ValueError(f"Cannot attach attention to layer '{refused[0].layer.name}': {refused[0].obstacle}")
     if not chosen:
-        left = sorted(
-            {each.obstacle or ("it is the stem" if each.is_stem else each.position) for each in found}
-        )
+        if layers is not None:
+            raise ValueError("`layers` must choose convolutions of the model. Received: a choice of none")
+        reasons = [f"'{each.layer.name}': {_reason(each, attention)}" for each in found]
+        more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
         raise ValueError(
             "Expected a model with convolutions that are to have attention. Received: "
-            f"{len(found)} convolutions, and of each of them: {'; '.join(left) or 'nothing'}"
+            f"{'; '.join(reasons[:_NAMED]) or 'no convolutions'}{more}"
         )
     return chosen
+
+
+def _reason(each, attention):
+    """Why a convolution gets no attention where nobody names it."""
+    if each.obstacle or each.is_stem:
+        return each.obstacle or "it is the stem"
+    return f"its position is {each.position!r}, `positions` are {', '.join(attention.positions)}"
 
 
 def _named(found, names):

@@ -174,8 +174,10 @@ def test_which_layers(trained):
         sb_keras.attach(trained, layers=["squeeze"])
     with pytest.raises(ValueError, match=r"'wide': it has attention already"):
         sb_keras.attach(sb_keras.attach(trained), layers=["wide"])
-    with pytest.raises(ValueError, match=r"Received: 8 convolutions, .* it has attention already"):
+    with pytest.raises(ValueError, match=r"Received: 'stem': it is the stem; .* and 3 more"):
         sb_keras.attach(sb_keras.attach(trained))
+    with pytest.raises(ValueError, match=r"`layers` must choose convolutions of the model"):
+        sb_keras.attach(trained, layers=[])
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_models_that_cannot_be():
     with pytest.raises(ValueError, match=r"layer 'first': its data_format is 'channels_first'"):
         sb_keras.attach(keras.Model(inputs, x))
     dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with pytest.raises(ValueError, match="Received: 0 convolutions"):
+    with pytest.raises(ValueError, match="Received: no convolutions"):
         sb_keras.attach(dense)
 
 

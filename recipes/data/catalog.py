@@ -50,10 +50,15 @@ def _check_own_folder(data):
 
 
 def _check_cache(data):
-    if data.cache in (None, "memory") or pathlib.Path(data.cache).is_dir():
+    if data.cache in (None, "memory"):
         return
-    if not data.cache or pathlib.Path(data.cache).exists():
+    folder = pathlib.Path(data.cache)
+    if not data.cache or (folder.exists() and not folder.is_dir()):
         raise UserError(f"data.cache must be memory or a folder. Received: {data.cache!r}")
+    if folder.resolve().is_relative_to(pathlib.Path(data.directory).resolve()):
+        raise UserError(
+            f"data.cache must not be in {data.directory}, where folders are classes. Received: {data.cache}"
+        )
 
 
 def _check_nothing_held_out(data):

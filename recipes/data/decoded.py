@@ -12,6 +12,7 @@ import tensorflow as tf
 from recipes.data import remembered
 from recipes.data.augmentation import shrunk
 from recipes.data.pictures import decode
+from recipes.errors import CannotWrite
 
 # The longer side of what is kept, as a multiple of what training sees: the smallest crop, 8 % of a picture of
 # 4:3, still has 0.96 of its pixels.
@@ -25,6 +26,9 @@ class Store:
         place: `"memory"`, or a folder, which may not exist yet. A file of its own, by the path, size and date
             of the picture's, holds the pixels; all may be deleted at any time.
         most: Longer side in pixels; larger pictures are made smaller.
+
+    Raises:
+        CannotWrite: If the folder cannot be made.
     """
 
     def __init__(self, place, most):
@@ -32,6 +36,11 @@ class Store:
         self._in_memory = {} if place == "memory" else None
         self._folder = pathlib.Path(place, f"{most}px-tensorflow-{tf.__version__}")
         self._complained = False
+        if self._in_memory is None:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CannotWrite(f"data.cache: cannot write to {self._folder}: {error.strerror}") from error
 
     def read(self, path):
         """Pixels, uint8 (height, width, 3), of the file that a scalar string tensor names; in a graph."""
@@ -72,7 +81,8 @@ class Store:
                 temporary.unlink()
             if not self._complained:
                 self._complained = True
-                print(f"data.cache: cannot write to {self._folder}: {error.strerror}", file=sys.stderr)
+                text = f"data.cache: cannot write to {self._folder} ({error.strerror})"
+                print(f"{text}; what is not kept is decoded each time", file=sys.stderr)
         return pixels
 
     def _file(self, path):

@@ -56,10 +56,18 @@ class Files(LabelledSplit):
         return tf.map_fn(read, paths, fn_output_signature=specification), labels
 
     def read(self, picture, data):
-        if data.cache is None:
-            return tf.io.read_file(picture)
-        most = FINEST * data.image_size
-        return self.stores.setdefault((data.cache, most), Store(data.cache, most)).read(picture)
+        return tf.io.read_file(picture) if data.cache is None else self._store(data).read(picture)
+
+    def shared_batches(self, recipe, begin, pixels, share):
+        if recipe.data.cache is not None:
+            self._store(recipe.data)  # which raises here what it raises, not in the middle of a graph
+        return super().shared_batches(recipe, begin, pixels, share)
+
+    def _store(self, data):
+        key = data.cache, FINEST * data.image_size
+        if key not in self.stores:
+            self.stores[key] = Store(*key)
+        return self.stores[key]
 
 
 def load_image_folder(data):

@@ -88,7 +88,7 @@ def plot(keys, points, metric, cost, title, path):
         axes.annotate(text, place, xytext=(4, 5), textcoords="offset points", fontsize=8)
     axes.set(xlabel=cost.label, ylabel=f"validation {_words(metric)} / %")
     axes.margins(x=0.15)
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     save(figure, path)
 
 

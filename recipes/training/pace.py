@@ -74,6 +74,7 @@ def rehearse(recipe, strategy=None):
         recipe: The recipe.
         strategy: A `tf.distribute.Strategy`; None for one device.
     """
+    recipe = recipe.override(["data.cache=none"])  # which would write
     task, dataset = task_of(recipe), load(recipe.data)
     print(task.describe(dataset), flush=True)
     keras.utils.set_random_seed(recipe.seed)

@@ -2,14 +2,17 @@
 
 import dataclasses
 import os
+import shutil
 
 import numpy as np
 import PIL.Image
 import pytest
 from folders import load, write_classes
 
+from recipes import show
 from recipes.command import exit_code
 from recipes.data.decoded import Store
+from recipes.errors import CannotWrite
 from recipes.registry import find
 from recipes.train import main
 
@@ -92,12 +95,26 @@ def test_what_is_damaged_or_cannot_be_written(tmp_path, capsys):
     for path in (tmp_path / "cache").rglob("*.npy"):
         path.write_bytes(path.read_bytes()[:1000])
     np.testing.assert_array_equal(pictures(dataset, recipe), expected)
-    (tmp_path / "file").write_text("")
-    elsewhere = recipe_of(tmp_path / "pictures", tmp_path / "file" / "cache")
+    shutil.rmtree(tmp_path / "cache")  # and in its place a file: the pictures are decoded each time
+    (tmp_path / "cache").write_text("")
     capsys.readouterr()
-    np.testing.assert_array_equal(pictures(dataset, elsewhere), expected)
+    np.testing.assert_array_equal(pictures(dataset, recipe), expected)
     complaints = capsys.readouterr().err.splitlines()
     assert len([line for line in complaints if line.startswith("data.cache: cannot write to ")]) == 1
+    with pytest.raises(CannotWrite, match="^data.cache: cannot write to "):
+        pictures(load(tmp_path / "pictures", image_size=SIZE), recipe)
+
+
+def test_what_only_looks_does_not_write(tmp_path):
+    write_noise(tmp_path / "pictures")
+    settings = [f"data.directory={tmp_path / 'pictures'}", f"data.image_size={SIZE}", "batch_size=4"]
+    settings += [f"data.cache={tmp_path / 'cache'}", "model.weights=none", "model.width_multiplier=0.1"]
+    options = [part for setting in settings for part in ("--set", setting)]
+    recipe = "photos-mobilenetv2-static"
+    arguments = [recipe, *options, "--run-dir", str(tmp_path / "run"), "--dry-run"]
+    assert exit_code(lambda: main(arguments)) == 0
+    assert exit_code(lambda: show.main([recipe, *options, "--out", str(tmp_path / "shown.png")])) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "shown.png"]
 
 
 def test_each_picture_is_decoded_once(tmp_path, monkeypatch):
@@ -115,12 +132,14 @@ def test_each_picture_is_decoded_once(tmp_path, monkeypatch):
     ("recipe", "cache", "message"),
     [
         ("photos-mobilenetv2-static", __file__, "data.cache must be memory or a folder. Received: "),
+        ("photos-mobilenetv2-static", "inside", "data.cache must not be in "),
         ("cifar10-mobilenetv2-sb", "memory", "data.cache has no effect where data.name is cifar10"),
         ("voc-ssdlite-mobilenetv2-sb", "memory", "data.cache has no effect where data.name is voc"),
     ],
 )
 def test_wrong_input(recipe, cache, message, tmp_path, capsys):
     write_classes(tmp_path / "pictures", count=4)
+    cache = tmp_path / "pictures" / "cache" if cache == "inside" else cache
     options = ["--set", f"data.cache={cache}", "--run-dir", str(tmp_path / "run")]
     if recipe.startswith("photos"):
         options += ["--set", f"data.directory={tmp_path / 'pictures'}"]
