@@ -54,7 +54,8 @@ def main(argv=None, costs=COSTS, module="recipes.tune"):
         refuses = f"refuse networks of more than N {cost.label}, before they are trained"
         parser.add_argument(cost.option, type=cost.type, metavar="N", help=refuses)
     by_name = {cost.key.replace("_", "-"): cost for cost in costs}
-    parser.add_argument("--front", choices=by_name, help="also set the scores against this cost; `tflite.tune` has latency-ms, too")
+    against = "also set the scores against this cost (latency-ms is for tflite.tune)"
+    parser.add_argument("--front", choices=by_name, help=against)
     args = parser.parse_args(argv)
 
     recipe = pretrained.follow(registry.find(args.recipe).override(args.set), args.set)

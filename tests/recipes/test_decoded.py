@@ -101,7 +101,7 @@ def test_what_is_damaged_or_cannot_be_written(tmp_path, capsys):
     np.testing.assert_array_equal(pictures(dataset, recipe), expected)
     complaints = capsys.readouterr().err.splitlines()
     assert len([line for line in complaints if line.startswith("data.cache: cannot write to ")]) == 1
-    with pytest.raises(CannotWrite, match="^data.cache: cannot write to "):
+    with pytest.raises(CannotWrite, match=r"^data\.cache: cannot write to "):
         pictures(load(tmp_path / "pictures", image_size=SIZE), recipe)
 
 
