@@ -16,6 +16,8 @@ from recipes.errors import CannotWrite
 from recipes.registry import find
 from recipes.train import main
 
+pytestmark = pytest.mark.long
+
 SIZE = 32
 
 
