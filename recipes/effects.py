@@ -49,9 +49,11 @@ def check_effects(recipe, keys, before):
         needs = _NEEDS.get(key, ())
         if key == "data.flip" and recipe.data.task == "detection":
             needs = (("data.augmentation", ("ssd",)),)
+        received = str(values[key])
+        received = received if received.isprintable() else repr(received)  # a line stays one
         for other, useful in needs:
             if needed[other] not in useful:
                 raise UserError(
                     f"{key} has no effect where {other} is {needed[other]}: it needs {' or '.join(useful)}. "
-                    f"Received: {values[key]}"
+                    f"Received: {received}"
                 )

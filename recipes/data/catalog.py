@@ -57,7 +57,7 @@ def _check_cache(data):
         raise UserError(f"data.cache must be memory or a folder. Received: {data.cache!r}")
     if folder.resolve().is_relative_to(pathlib.Path(data.directory).resolve()):
         raise UserError(
-            f"data.cache must not be in {data.directory}, where folders are classes. Received: {data.cache}"
+            f"data.cache must not be in {data.directory}, where folders are classes. Received: {data.cache!r}"
         )
 
 
