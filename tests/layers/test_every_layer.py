@@ -117,6 +117,7 @@ def losses(request):
     return model.fit(images(rng, 5, 8, 7, CHANNELS), targets, batch_size=2, epochs=1, verbose=0).history
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRAINED)
 def test_training_in_every_precision(name, losses):
     assert np.isfinite(losses[f"{name}_loss"]).all()
