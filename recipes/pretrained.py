@@ -20,13 +20,17 @@ def normalization(weights):
     """
     if weights == "imagenet":
         return KERAS
+    trained = _recipe_of(weights)
+    if trained is not None:
+        return trained.data.mean, trained.data.std
+    return _BY_SUFFIX.get(pathlib.Path(weights).suffix)
+
+
+def _recipe_of(weights):
+    """The recipe of the run directory that weights are in; None if they are in none."""
     path = pathlib.Path(weights)
-    if path.suffix == ".keras":
-        path = path.parent
-    if (path / "recipe.json").is_file():
-        data = RunDirectory(path).recipe.data
-        return data.mean, data.std
-    return _BY_SUFFIX.get(path.suffix)
+    path = path.parent if path.suffix == ".keras" else path
+    return RunDirectory(path).recipe if (path / "recipe.json").is_file() else None
 
 
 def follow(recipe, assignments):
@@ -51,9 +55,8 @@ def remark(recipe):
     kind, weights = recipe.model.attention.kind, recipe.model.weights
     if weights is None or kind in ("static", "sb", "dyconv"):
         return ""
-    path = pathlib.Path(weights)
-    path = path.parent if path.suffix == ".keras" else path
-    if (path / "recipe.json").is_file() and RunDirectory(path).recipe.model.attention.kind == kind:
+    trained = _recipe_of(weights)
+    if trained is not None and trained.model.attention.kind == kind:
         return ""
     return (
         f"note: with {kind} a network does not begin as the one that model.weights are of, and most of what "

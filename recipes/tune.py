@@ -110,10 +110,10 @@ def finish(tuner, space, directory, cost=None):
         print(f"equal to the best: at most {100 * error:.2f} % below it, {named}")
     with replacing(directory / "trials.png") as temporary:
         report.plot(list(space), rows, metric, tuner.recipe.name, temporary, error)
-    if cost is not None:
-        report_front(tuner, space, directory, cost, rows, metric)
     best = rows[0]
     write_text(trial_recipe(tuner.recipe, best.values).to_json(), directory / "best.json")
+    if cost is not None:  # last: to measure many networks takes minutes
+        report_front(tuner, space, directory, cost, rows, metric)
     print(
         f"best: trial {best.trial}. python -m recipes.train {directory / 'best.json'} --run-dir … trains it"
     )

@@ -9,8 +9,8 @@ from sb_keras.graph import as_functional, has_graph, nodes
 from sb_keras.layers.conv import Conv2D
 from sb_keras.layers.excitation import ChannelAttention
 
-# Exactly these: a class derived from one may do something else with its kernel.
 _NAMED = 5  # convolutions, in a message
+# Exactly these: a class derived from one may do something else with its kernel.
 _CONVOLUTIONS = (Conv2D, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 

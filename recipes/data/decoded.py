@@ -87,4 +87,5 @@ class Store:
 
     def _file(self, path):
         (key,) = remembered.keys_of([path])
-        return self._folder / f"{key:016x}"[:2] / f"{key:016x}.npy"
+        name = f"{key:016x}"
+        return self._folder / name[:2] / f"{name}.npy"

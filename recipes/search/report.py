@@ -31,6 +31,16 @@ class Trial:
     reason: str
     before: str | None = None
 
+    @property
+    def score(self):
+        """The mean over the seeds."""
+        return float(np.mean(self.scores))
+
+    @property
+    def deviation(self):
+        """The standard deviation over the seeds; NaN of a single one."""
+        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else math.nan
+
 
 def trial_rows(tuner, space):
     """The trials of a search, the best first and those that failed last.
@@ -50,14 +60,12 @@ def trial_rows(tuner, space):
         epochs = values.get("tuner/epochs", tuner.recipe.epochs)
         tried, before = {key: values[key] for key in space}, values.get("tuner/trial_id")
         rows.append(Trial(trial.trial_id, tried, epochs, scores, reason, before))
-    return sorted(
-        rows, key=lambda row: (not row.scores, -row.epochs, -np.mean(row.scores) if row.scores else 0)
-    )
+    return sorted(rows, key=lambda row: (not row.scores, -row.epochs, -row.score if row.scores else 0))
 
 
 def standard_error(rows, pictures):
     """The standard error √(p (1 − p) / n) of the best accuracy p on n pictures: less is no difference."""
-    best = max(float(np.mean(row.scores)) for row in trained_longest(rows))
+    best = max(row.score for row in trained_longest(rows))
     return math.sqrt(best * (1 - best) / pictures)
 
 
@@ -73,19 +81,24 @@ def table(keys, rows, metric, error=None):
     spreads = any(len(row.scores) > 1 for row in rows)
     names = [key.rpartition(".")[2] for key in keys]
     head = ("trial", *names, "epochs", f"{metric.replace('_', ' ')} / %", *(["±"] if spreads else []), "")
-    best, cells = max((float(np.mean(row.scores)) for row in longest), default=0.0), []
+    best, cells = max((row.score for row in longest), default=0.0), []
     for row in rows:
-        note, scores = row.reason, 100 * np.array(row.scores)
+        note = row.reason
         if row.scores and row is rows[0]:
             note = "best"
-        elif row in longest and error is not None and best - np.mean(row.scores) <= error:
+        elif row in longest and error is not None and best - row.score <= error:
             note = "equal to the best"
         if row.before is not None:
             note = f"{note}, goes on from {row.before}".removeprefix(", ")
-        mean = f"{scores.mean():.2f}" if row.scores else "failed"
-        spread = [f"{scores.std(ddof=1):.2f}" if len(scores) > 1 else ""] if spreads else []
+        mean = f"{100 * row.score:.2f}" if row.scores else "failed"
+        spread = [in_percent(row.deviation)] if spreads else []
         cells.append((row.trial, *map(str, row.values.values()), str(row.epochs), mean, *spread, note))
     return format_table(head, cells, "<" + "<" * len(keys) + ">>" + ">" * spreads + "<")
+
+
+def in_percent(deviation):
+    """A standard deviation as text; nothing of a single seed, which has none."""
+    return "" if math.isnan(deviation) else f"{100 * deviation:.2f}"
 
 
 def write_csv(path, keys, rows, metric):
@@ -119,7 +132,7 @@ def plot(keys, rows, metric, title, path, error=None):
     for key, axes in zip(keys, grid.flat, strict=False):
         _plot_key(key, rows, axes)
         if error is not None:
-            best = 100 * np.mean(rows[0].scores)
+            best = 100 * rows[0].score
             axes.axhspan(best - 100 * error, best, color="gray", alpha=0.2, label="equal to the best")
         axes.set_xlabel(key)
     for axes in grid[:, 0]:
@@ -140,10 +153,10 @@ def _plot_key(key, rows, axes):
             position + 0.6 * (np.arange(len(trials)) + 0.5) / len(trials) - 0.3, trials, strict=True
         )
     seeds = max(len(row.scores) for row in rows)
-    spreads = [100 * np.std(row.scores, ddof=1) if len(row.scores) > 1 else np.nan for _, row in points]
+    spreads = [100 * row.deviation for _, row in points]
     axes.errorbar(
         [x for x, _ in points],
-        [100 * np.mean(row.scores) for _, row in points],
+        [100 * row.score for _, row in points],
         spreads if seeds > 1 else None,
         fmt="o",
         markersize=4,
