@@ -4,6 +4,8 @@ import functools
 
 import keras
 
+from sb_keras.layers.normalized_product import product_of
+
 PAPER_MOMENTUM = 0.9
 PAPER_EPSILON = 1e-5
 
@@ -49,6 +51,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.axis in (-1, 3)
             and self.is_fused(inputs)
         ):
+            product = product_of(inputs)
+            if product is not None:
+                return train_product(self, product)
             return _train_maps(self, inputs)
         # Inference stays with Keras: for a convolution, a fused batch norm and a tanh in a row,
         # TensorFlow's graph optimizer picks a CPU kernel that does not exist.
@@ -69,15 +74,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
 
 
-def moved_average(moving, value, momentum):
-    """A moving average after another value."""
-    return moving - (moving - value) * (1.0 - momentum)
-
-
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
     from sb_keras.called import called
+    from sb_keras.layers.moving_average import moved_average
+    from sb_keras.layers.normalized_product import train_product
 
     def _train_maps(norm, x):
         """Normalized feature maps: one kernel, and one for the gradient; moves the moving averages."""

@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from sb_keras.called import called
-from sb_keras.layers.batch_norm import moved_average
 from sb_keras.layers.channelwise import global_average
+from sb_keras.layers.moving_average import moved_average
 
 
 def train_branch(excitation, inputs):

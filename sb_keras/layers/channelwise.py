@@ -34,7 +34,7 @@ def add_channelwise(inputs, shift):
 
     Gradient: ∂ℓ/∂x = ∂ℓ/∂y, which costs nothing, and ∂ℓ/∂s = Σ ∂ℓ/∂y over the positions.
     """
-    return _add(inputs, shift) if _tensorflow() else inputs + _expand(shift)
+    return _add(inputs, shift) if _tensorflow() else inputs + expand(shift)
 
 
 def multiply_channelwise(inputs, scale):
@@ -42,21 +42,21 @@ def multiply_channelwise(inputs, scale):
 
     Gradient: ∂ℓ/∂x = a · ∂ℓ/∂y and ∂ℓ/∂a = Σ x · ∂ℓ/∂y over the positions.
     """
-    return _multiply(inputs, scale) if _tensorflow() else inputs * _expand(scale)
+    return _multiply(inputs, scale) if _tensorflow() else inputs * expand(scale)
 
 
 def _tensorflow():
     return keras.backend.backend() == "tensorflow"
 
 
-def _expand(values, channels=None):
+def expand(values, channels=None):
     return ops.reshape(values, (-1, 1, 1, channels or values.shape[-1]))
 
 
 if _tensorflow():
     import tensorflow as tf
 
-    def _mean(x):
+    def averages_of(x):
         height, width = x.shape[1:3]
         if height is None or width is None or x.dtype != tf.float32:
             return ops.mean(x, axis=(1, 2))  # sums halves in float32
@@ -77,33 +77,33 @@ if _tensorflow():
         height, width, count = _positions(x)
 
         def gradient(upstream):
-            return tf.tile(_expand(upstream / count, x.shape[-1]), (1, height, width, 1))
+            return tf.tile(expand(upstream / count, x.shape[-1]), (1, height, width, 1))
 
-        return _mean(x), gradient
+        return averages_of(x), gradient
 
     @tf.custom_gradient
     def _with_average(x):
         count = _positions(x)[-1]
 
         def gradient(upstream, upstream_of_average):
-            return upstream + _expand(upstream_of_average / count, x.shape[-1])
+            return upstream + expand(upstream_of_average / count, x.shape[-1])
 
-        return (tf.identity(x), _mean(x)), gradient
+        return (tf.identity(x), averages_of(x)), gradient
 
     @tf.custom_gradient
     def _add(x, shift):
         count = _positions(x)[-1]
 
         def gradient(upstream):
-            return upstream, _mean(upstream) * count
+            return upstream, averages_of(upstream) * count
 
-        return x + _expand(shift), gradient
+        return x + expand(shift), gradient
 
     @tf.custom_gradient
     def _multiply(x, scale):
         count = _positions(x)[-1]
 
         def gradient(upstream):
-            return upstream * _expand(scale), _mean(upstream * x) * count
+            return upstream * expand(scale), averages_of(upstream * x) * count
 
-        return x * _expand(scale), gradient
+        return x * expand(scale), gradient

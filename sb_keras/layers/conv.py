@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from sb_keras.layers.normalized_product import LEAST_EXPANSION, Product, note_product
+
 
 @keras.saving.register_keras_serializable(package="sb_keras")
 class Conv2D(keras.layers.Conv2D):
@@ -26,8 +28,12 @@ class Conv2D(keras.layers.Conv2D):
         if not self._is_product(inputs):
             return super().convolution_op(inputs, kernel)
         _, height, width, channels = ops.shape(inputs)
-        outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), ops.reshape(kernel, (channels, -1)))
-        return ops.reshape(outputs, (-1, height, width, self.filters))
+        kernel = ops.reshape(kernel, (channels, self.filters))
+        outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), kernel)
+        outputs = ops.reshape(outputs, (-1, height, width, self.filters))
+        if self.filters < LEAST_EXPANSION * channels:
+            return outputs
+        return note_product(outputs, Product(inputs, kernel))
 
     def _is_product(self, inputs):
         return (

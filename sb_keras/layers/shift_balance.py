@@ -8,6 +8,7 @@ from sb_keras.arguments import check_finite
 from sb_keras.layers.affine import call_with, to_numpy
 from sb_keras.layers.channelwise import add_channelwise
 from sb_keras.layers.excitation import ChannelAttention
+from sb_keras.layers.normalized_product import note_product, product_of
 
 
 @keras.saving.register_keras_serializable(package="sb_keras")
@@ -76,7 +77,11 @@ class ShiftBalance(ChannelAttention):
 
     def call(self, inputs, training=None):
         trunk, inputs = inputs
-        return add_channelwise(trunk, self.lambda_ * self.attention(inputs, training=training))
+        shift = self.lambda_ * self.attention(inputs, training=training)
+        outputs, product = add_channelwise(trunk, shift), product_of(trunk)
+        if product is None or product.shift is not None:
+            return outputs
+        return note_product(outputs, product._replace(shift=shift))
 
     def cost(self, input_shape):
         """Multiplies, adds and multiply-adds: the branch, λA (equation 14) and the sum (equation 15)."""
