@@ -22,8 +22,8 @@ from recipes.tasks import TASKS
 
 # Operations that compute nothing on a tensor's elements: no pass over memory.
 FREE = {"Const", "ExpandDims", "Identity", "IdentityN", "NoOp", "Placeholder", "PreventGradient"}
-FREE |= {"ReadVariableOp", "Reshape", "Shape", "ShapeN", "Squeeze", "StopGradient", "VarHandleOp"}
-# Attention branches and updates of weights: functions that are called.
+FREE |= {"ReadVariableOp", "Reshape", "Shape", "ShapeN", "Size", "Squeeze", "StopGradient", "VarHandleOp"}
+# Attention branches, normalization of expand convolutions, updates of weights: functions that are called.
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 LARGE = 2**20  # bytes; an operation that moves fewer costs its call rather than its bytes
 HEAD = (
@@ -68,26 +68,46 @@ def training_graph(model, network):
 def count(graph):
     """Operations that compute, those among them that move a megabyte, and the bytes that all move.
 
-    Counted are operations on which some output of the graph or a change of a variable depends; of called
-    functions the operations, not the bytes, which are few.
+    Counted are operations on which some output of the graph or a change of a variable depends, and those of
+    the functions that it calls, with the sizes that they are called with. What TensorFlow makes one operation
+    is one.
     """
-    called = _functions(graph)
-    operations = large = total = 0
+    definition = graph.as_graph_def()
+    return _count(graph, {function.signature.name: function for function in definition.library.function})
+
+
+def _count(graph, functions):
+    totals = [0, 0, 0]
     for operation in _needed(graph):
         if operation.type in CALLS:
-            operations += called[operation.get_attr("f").name]
-        elif operation.type not in FREE:
+            counts = _count(_called(operation, functions), functions)
+        elif operation.type in FREE or _is_fused(operation):
+            continue
+        else:
             moved = sum(map(_bytes, (*operation.inputs, *operation.outputs)))
-            operations, large, total = operations + 1, large + (moved >= LARGE), total + moved
-    return operations, large, total
+            counts = 1, moved >= LARGE, moved
+        totals = [total + count for total, count in zip(totals, counts, strict=True)]
+    return tuple(totals)
 
 
-def _functions(graph):
-    """How many operations that compute each function has; nothing in it is as large as a feature map."""
-    return {
-        function.signature.name: sum(node.op not in FREE for node in function.node_def)
-        for function in graph.as_graph_def().library.function
-    }
+def _is_fused(operation):
+    """Whether TensorFlow makes it a part of the convolution before: a bias, and an activation behind one."""
+    if operation.type not in ("BiasAdd", "Relu", "Relu6"):
+        return False
+    tensor = operation.inputs[0]
+    while tensor.op.type in ("Identity", "IdentityN"):
+        tensor = tensor.op.inputs[tensor.value_index]
+    return tensor.op.type == "Conv2D" if operation.type == "BiasAdd" else _is_fused(tensor.op)
+
+
+def _called(operation, functions):
+    """The graph of a called function, with the shapes of what it is given here."""
+    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+    definition = type(functions[operation.get_attr("f").name])()
+    definition.CopyFrom(functions[operation.get_attr("f").name])
+    definition.ClearField("arg_attr")  # the shapes that it was traced for
+    return function_def_to_graph(definition, input_shapes=[tensor.shape for tensor in operation.inputs])
 
 
 def _needed(graph):

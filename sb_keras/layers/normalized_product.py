@@ -73,11 +73,11 @@ if keras.backend.backend() == "tensorflow":
         def normalize(x, *weights):
             scaled, offset, *values = forward(x, weights, [tf.convert_to_tensor(v) for v in moving])
             moved.extend(values[:2])
-            moments = values[2:]
+            kept = values[2:]
 
             def gradient(upstream):
                 sums = [] if shift is None else [averages_of(upstream)]
-                by_x, *by_weights = backward(upstream, sums, x, scaled, moments, weights)
+                by_x, *by_weights = backward(upstream, sums, x, scaled, weights, kept)
                 by_x.set_shape(x.shape)
                 return by_x, *by_weights
 
@@ -98,66 +98,80 @@ if keras.backend.backend() == "tensorflow":
 
     @functools.cache
     def _functions(epsilon, momentum, shifts):
-        """All of it but the product itself, for feature maps of all shapes, and its gradient."""
+        """All of it but the product itself, for feature maps of all shapes, and its gradient.
+
+        With a the averages of the examples of x, m and C the mean and the covariance of x, q = s − E[s], and
+        v the variance of y:
+
+            v_k = W_kᵀ C W_k + E[q_k (q_k + 2 (a − m) W_k)],  f = γ / √(v + ε)
+            BN(y) = x · Wf + (q − mW) f + β
+        """
         maps, rows, vector = (tf.TensorSpec((None,) * rank) for rank in (4, 2, 1))
-        shift = [rows] * shifts
-        moments, weights = [rows, rows], (rows, vector, vector, *shift)
-
-        def scale(averages, covariance, kernel, gamma, beta, *shift):
-            """Kernel and offset of the normalized product, and the mean and the variance of the product.
-
-            `averages` are those of the examples, or of all of them together where there is no shift.
-            """
-            mean = tf.matmul(tf.reduce_mean(averages, axis=0, keepdims=True), kernel)
-            variance = tf.reduce_sum(kernel * tf.matmul(covariance, kernel), axis=0)
-            offset = -mean
-            if shift:
-                shift_mean = tf.reduce_mean(shift[0], axis=0, keepdims=True)
-                shifted, products = shift[0] - shift_mean, tf.matmul(averages, kernel) - mean
-                variance += tf.reduce_mean(shifted * (shifted + 2.0 * products), axis=0)
-                offset, mean = shifted - mean, mean + shift_mean
-            factor = gamma * tf.math.rsqrt(tf.maximum(variance, 0.0) + epsilon)
-            return kernel * factor, offset * factor + beta, mean[0], variance
+        weights = (rows, vector, vector, *[rows] * shifts)
+        # 1/√(v + ε) and f, the mean of x and C · W; of the examples a, q and a · W − m · W
+        kept = [vector, vector, rows, rows, *[rows] * 3 * shifts]
 
         def forward(x, weights, moving):
-            rows = tf.reshape(x, (-1, tf.shape(x)[-1]))
-            if shifts:
-                averages = tf.reduce_mean(x, axis=(1, 2))
-                mean = tf.reduce_mean(averages, axis=0)
-            else:
-                averages = mean = tf.reduce_mean(rows, axis=0, keepdims=True)
+            kernel, gamma, beta, *shift = weights
+            flat = tf.reshape(x, (-1, tf.shape(x)[-1]))
+            averages = tf.reduce_mean(x, axis=(1, 2)) if shift else flat
+            mean = tf.reduce_mean(averages, axis=0, keepdims=True)
             # Not E[xxᵀ] − E[x]E[x]ᵀ, in which a channel that hardly varies about a large mean would drown.
-            centred = rows - mean
-            covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(rows)[0], x.dtype)
-            scaled, offset, *statistics = scale(averages, covariance, *weights)
-            pairs = zip(moving, statistics, strict=True)
+            centred = flat - mean
+            covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(flat)[0], x.dtype)
+            product_mean, products = tf.matmul(mean, kernel), tf.matmul(covariance, kernel)
+            variance = tf.reduce_sum(kernel * products, axis=0)
+            of_examples, total_mean, offset = [], product_mean, -product_mean
+            if shift:
+                shift_mean = tf.reduce_mean(shift[0], axis=0, keepdims=True)
+                q, distance = shift[0] - shift_mean, tf.matmul(averages, kernel) - product_mean
+                variance += tf.reduce_mean(q * (q + 2.0 * distance), axis=0)
+                total_mean, offset = product_mean + shift_mean, q - product_mean
+                of_examples = [averages, q, distance]
+            inverse = tf.math.rsqrt(tf.maximum(variance, 0.0) + epsilon)
+            factor = gamma * inverse
+            pairs = zip(moving, (total_mean[0], variance), strict=True)
             moved = [moved_average(old, new, momentum) for old, new in pairs]
-            return [scaled, offset, *moved, averages, covariance]
+            kept = [inverse, factor, mean, products, *of_examples]
+            return [kernel * factor, offset * factor + beta, *moved, *kept]
 
-        def backward(upstream, sums, x, scaled, moments, weights):
-            rows, flat = (tf.reshape(t, (-1, tf.shape(t)[-1])) for t in (x, upstream))
-            count, examples = (tf.cast(tf.shape(t)[0], x.dtype) for t in (rows, moments[0]))
-            by_scaled = tf.matmul(rows, flat, transpose_a=True)
-            if shifts:
+        def backward(upstream, sums, x, scaled, weights, kept):
+            kernel, *_ = weights
+            inverse, factor, mean, products, *of_examples = kept
+            flat, by_y = (tf.reshape(t, (-1, tf.shape(t)[-1])) for t in (x, upstream))
+            count = tf.cast(tf.shape(flat)[0], x.dtype)
+            by_scaled = tf.matmul(flat, by_y, transpose_a=True)
+            if of_examples:
+                averages, q, distance = of_examples
+                examples = tf.cast(tf.shape(averages)[0], x.dtype)
                 by_offset = sums[0] * (count / examples)
+                by_beta = tf.reduce_sum(by_offset, axis=0, keepdims=True)
+                by_factor = tf.reduce_sum(by_offset * q, axis=0)
             else:  # as a product, a sum over rows is faster than TensorFlow's reductions
-                by_offset = tf.matmul(tf.ones((1, tf.shape(rows)[0]), x.dtype), flat)
-            arguments = (*moments, *weights)
-            with tf.GradientTape() as tape:
-                tape.watch(arguments)
-                outputs = scale(*arguments)[:2]
-            by_averages, by_covariance, *by_weights = tape.gradient(
-                outputs, arguments, output_gradients=[by_scaled, by_offset]
-            )
-            # Of the covariance, by every row: its distance to the mean, times this.
-            by_rows = (by_covariance + tf.transpose(by_covariance)) / count
-            mean = tf.reduce_mean(moments[0], axis=0, keepdims=True)
-            by_averages = by_averages * (examples / count) - tf.matmul(mean, by_rows)
-            by_x = tf.matmul(flat, scaled, transpose_b=True) + tf.matmul(rows, by_rows)
-            by_x = tf.reshape(by_x, tf.shape(x)) + by_averages[:, None, None]
-            return [by_x, *by_weights]
+                by_beta = tf.matmul(tf.ones((1, tf.shape(flat)[0]), x.dtype), by_y)
+                by_factor = 0.0
+            by_factor += tf.reduce_sum(by_scaled * kernel, axis=0)
+            by_factor -= by_beta[0] * tf.matmul(mean, kernel)[0]
+            by_variance = by_factor * factor * inverse * inverse * -0.5
+            by_mean = by_beta * factor
+            by_products = kernel * (2.0 / count * by_variance)
+            by_kernel = by_scaled * factor + 2.0 * products * by_variance
+            by_kernel -= tf.matmul(mean, by_mean, transpose_a=True)
+            # Of every row of x: by the product, and by the covariance for its distance to the mean.
+            by_rows = tf.matmul(by_products, kernel, transpose_b=True)
+            by_x = tf.matmul(by_y, scaled, transpose_b=True) + tf.matmul(flat, by_rows)
+            by_all = -tf.matmul(by_mean, kernel, transpose_b=True) / count - tf.matmul(mean, by_rows)
+            by_shift = []
+            if of_examples:
+                by_distance = q * (2.0 / examples * by_variance)
+                by_q = by_offset * factor + by_distance + distance * (2.0 / examples * by_variance)
+                by_shift = [by_q - tf.reduce_mean(by_q, axis=0)]
+                by_kernel += tf.matmul(averages, by_distance, transpose_a=True)
+                by_all += tf.matmul(by_distance, kernel, transpose_b=True) * (examples / count)
+            by_x = tf.reshape(by_x, tf.shape(x)) + by_all[:, None, None]
+            return [by_x, by_kernel, by_factor * inverse, by_beta[0], *by_shift]
 
         return (
             called(forward, [maps, weights, [vector] * 2]),
-            called(backward, [maps, shift, maps, rows, moments, weights]),
+            called(backward, [maps, [rows] * shifts, maps, rows, weights, kept]),
         )
