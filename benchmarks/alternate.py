@@ -1,7 +1,9 @@
 """Runs steps in turn, each variant in a process of its own, and measures time and memory."""
 
+import contextlib
 import dataclasses
 import multiprocessing
+import os
 import pathlib
 import statistics
 import sys
@@ -19,7 +21,7 @@ class Measurement:
     peak_mb: float  # of memory, beyond what the process held before the network was built
 
 
-def alternate(factories, rounds, warm_up=3):
+def alternate(factories, rounds, warm_up=3, environments=None):
     """Measures the steps that factories make.
 
     Every variant is built in a process of its own, and then all take one step in turn, round after round:
@@ -30,6 +32,7 @@ def alternate(factories, rounds, warm_up=3):
             without arguments.
         rounds: Number of measured rounds.
         warm_up: Number of rounds before.
+        environments: Name → variables that its process's environment has beside this one's.
 
     Returns:
         Name → `Measurement`.
@@ -43,7 +46,8 @@ def alternate(factories, rounds, warm_up=3):
         for name, factory in factories.items():
             pipes[name], child = context.Pipe()
             process = context.Process(target=_serve, args=(factory, warm_up, child), daemon=True)
-            process.start()
+            with environment((environments or {}).get(name, {})):
+                process.start()
             processes.append(process)
             child.close()
         for number, (name, pipe) in enumerate(pipes.items(), start=1):
@@ -63,6 +67,18 @@ def alternate(factories, rounds, warm_up=3):
         for process in processes:
             process.terminate()
             process.join()
+
+
+@contextlib.contextmanager
+def environment(variables):
+    """The environment of processes that are started meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _serve(factory, warm_up, pipe):

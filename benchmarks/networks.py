@@ -1,4 +1,4 @@
-"""The networks that are measured, and one training step of each in three implementations."""
+"""The networks that are measured, and one training step of each in several implementations."""
 
 import dataclasses
 import importlib.util
@@ -102,6 +102,16 @@ def sb_keras_step(network, kind, optimizer="sgd", precision="float32"):
     return _keras_step(sb_keras_model(network, kind, optimizer, precision), network)
 
 
+def sb_keras_on_jax_step(network, kind, optimizer="sgd"):
+    """One step of this package's network on JAX, compiled, in a process with `ENVIRONMENTS`."""
+    model, batch = sb_keras_model(network, kind, optimizer), images_and_labels(network)
+
+    def step():
+        return float(model.train_on_batch(*batch, return_dict=True)["loss"])
+
+    return step
+
+
 def stock_keras_step(network, kind, optimizer="sgd"):
     """One step of the network in stock Keras layers."""
     return _keras_step(stock_keras_model(network, kind, optimizer), network)
@@ -152,12 +162,20 @@ def pytorch_step(network, kind, optimizer="sgd"):
     return step
 
 
-IMPLEMENTATIONS = {"sb_keras": sb_keras_step, "stock Keras": stock_keras_step, "PyTorch": pytorch_step}
+IMPLEMENTATIONS = {
+    "sb_keras": sb_keras_step,
+    "sb_keras on JAX": sb_keras_on_jax_step,
+    "stock Keras": stock_keras_step,
+    "PyTorch": pytorch_step,
+}
+# What a process's environment must have before it imports anything.
+ENVIRONMENTS = {"sb_keras on JAX": {"KERAS_BACKEND": "jax"}}
+_NEEDS = {"sb_keras on JAX": "jax", "PyTorch": "torch"}
 
 
 def installed():
-    """The implementations of which the package is there; says if PyTorch is not."""
-    if importlib.util.find_spec("torch") is not None:
-        return dict(IMPLEMENTATIONS)
-    print("PyTorch is not installed and is left out", file=sys.stderr)
-    return {name: step for name, step in IMPLEMENTATIONS.items() if name != "PyTorch"}
+    """The implementations of which the package is there; says which are left out."""
+    missing = [name for name, package in _NEEDS.items() if importlib.util.find_spec(package) is None]
+    for name in missing:
+        print(f"{name} is left out: {_NEEDS[name]} is not installed", file=sys.stderr)
+    return {name: step for name, step in IMPLEMENTATIONS.items() if name not in missing}

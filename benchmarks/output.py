@@ -3,6 +3,7 @@
 import argparse
 
 from recipes.files import check_new_file, write_csv
+from recipes.processor import processor
 from sb_keras.table import format_table
 
 
@@ -41,6 +42,7 @@ def check(args):
 def show(args, head, rows):
     """Prints the rows as a table; writes them as CSV where that is asked for."""
     print(format_table(head, [[_rounded(cell) for cell in row] for row in rows], align=_align(rows[0])))
+    print(f"\nmeasured on {processor()}")
     if args.csv:
         write_csv(args.csv, head, rows)
 

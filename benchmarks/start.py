@@ -12,7 +12,8 @@ import sys
 import time
 
 from benchmarks import output
-from benchmarks.networks import IMPLEMENTATIONS, KINDS, NETWORKS, OPTIMIZERS, installed
+from benchmarks.alternate import environment
+from benchmarks.networks import ENVIRONMENTS, IMPLEMENTATIONS, KINDS, NETWORKS, OPTIMIZERS, installed
 from recipes.command import exit_code, progress
 
 PHASES = ("build", "first_step", "second_step")
@@ -44,7 +45,8 @@ def main(argv=None):
 
 def start(implementation, kind, optimizer):
     """CPU and wall seconds of every phase, in a new process: `{phase: (cpu, wall)}`."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    variables = ENVIRONMENTS.get(implementation, {})
+    with environment(variables), multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_start, (implementation, kind, optimizer))
 
 

@@ -1,6 +1,7 @@
-"""Time and memory of a training step: this package, stock Keras layers, PyTorch.
+"""Time and memory of a training step: this package on TensorFlow and JAX, stock Keras layers, PyTorch.
 
-python -m benchmarks.training [--networks N ...] [--kinds KIND ...] [--rounds N] [--csv FILE] [--plot FILE]
+python -m benchmarks.training [--networks N ...] [--kinds KIND ...] [--implementations I ...] [--rounds N]
+    [--csv FILE] [--plot FILE]
 """
 
 import functools
@@ -8,7 +9,7 @@ import sys
 
 from benchmarks import output
 from benchmarks.alternate import alternate
-from benchmarks.networks import IMPLEMENTATIONS, KINDS, NETWORKS, installed
+from benchmarks.networks import ENVIRONMENTS, IMPLEMENTATIONS, KINDS, NETWORKS, installed
 from recipes.command import exit_code
 
 HEAD = (
@@ -23,10 +24,15 @@ def main(argv=None):
     names = {network.name.replace(" ", "-"): network for network in NETWORKS}
     parser.add_argument("--networks", nargs="+", choices=names, default=list(names), metavar="N")
     output.add_kinds(parser, KINDS, KINDS)
+    others = {name.replace(" ", "-"): name for name in IMPLEMENTATIONS}
+    parser.add_argument(
+        "--implementations", nargs="+", choices=others, default=list(others), metavar="I", help="default: all"
+    )
     args = parser.parse_args(argv)
     output.check(args)
 
-    implementations, rows = installed(), []
+    wanted, rows = {others[name] for name in args.implementations} | {"sb_keras"}, []
+    implementations = {name: step for name, step in installed().items() if name in wanted}
     for name in args.networks:
         for kind in args.kinds:
             rows += measure(names[name], kind, implementations, args.rounds)
@@ -39,7 +45,9 @@ def measure(network, kind, implementations, rounds):
     variants = {(name, kind): step for name, step in implementations.items()}
     variants[("sb_keras", "static")] = IMPLEMENTATIONS["sb_keras"]
     measured = alternate(
-        {key: functools.partial(step, network, key[1]) for key, step in variants.items()}, rounds
+        {key: functools.partial(step, network, key[1]) for key, step in variants.items()},
+        rounds,
+        environments={key: ENVIRONMENTS.get(key[0], {}) for key in variants},
     )
     ours, static = measured[("sb_keras", kind)], measured[("sb_keras", "static")]
     for name in implementations:

@@ -13,6 +13,7 @@ import sys
 
 from recipes.command import Parser, exit_code, progress
 from recipes.files import check_outputs
+from recipes.processor import processor
 from tflite.latency import measure
 from tflite.profiler import operator_times
 from tflite.report import format_operators, format_table, write_csv, write_json, write_plot
@@ -40,7 +41,7 @@ def main(argv=None):
     with progress(None, args.runs * len(args.threads), "round") as bar:
         rows = measure(files, args.threads, args.runs, args.warmup, args.seed, lambda *_: bar.update())
     operators = [operator_times(row.path, row.threads, row.runs) for row in rows if args.operators]
-    print(format_table(rows))
+    print(f"{format_table(rows)}\n\nmeasured on {processor()}")
     for row, times in zip(rows, operators, strict=False):
         print(f"\n{format_operators(row, times)}")
     if args.csv:
