@@ -17,6 +17,7 @@ from recipes.run_directory import RunDirectory
 from recipes.search.directory import claim, most_trials
 from recipes.search.sharing import PatientStub, beating, is_tuner, shared
 from recipes.search.spaces import check_space, trial_recipe
+from recipes.search.traced import Traced
 from recipes.tasks import task_of
 from recipes.training.loop import train
 from recipes.training.monitoring import Diverged
@@ -56,7 +57,7 @@ class RecipeTuner(keras_tuner.Tuner):
         super().__init__(**kwargs)
         if is_tuner():
             self.oracle.stub = PatientStub(self.oracle.stub)
-        self._waits = False
+        self._waits, self._traced = False, Traced()
 
     def pre_create_trial(self):
         if self._waits:  # for what the others find, or for one of them to end
@@ -97,7 +98,8 @@ class RecipeTuner(keras_tuner.Tuner):
             if before:
                 before[number].copy_unfinished(run.path)
             keras.utils.clear_session()
-            result = train(run, recipe=recipe.override([f"seed={self.recipe.seed + number}", *settings]))
+            of_seed = recipe.override([f"seed={self.recipe.seed + number}", *settings])
+            result = train(run, recipe=of_seed, traced=self._traced)
             scores.append(result[self.oracle.objective.name])
         return scores
 

@@ -46,7 +46,9 @@ from recipes.training.pace import Pace
 from recipes.training.within_epoch import Position, Snapshot, Snapshots
 
 
-def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES) -> Any:
+def train(
+    run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES, traced=lambda model: model
+) -> Any:
     """Trains the run's recipe to its end, from its latest checkpoint if there is one.
 
     Args:
@@ -55,6 +57,7 @@ def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES
         recipe: The recipe to claim the directory for, once the data are loaded. By default the one that
             the directory was claimed for.
         checkpoint_minutes: How often there is a checkpoint within an epoch; with several workers never.
+        traced: Gives for a model that is ready for `fit` the one to train, as `search.traced.Traced` does.
 
     Returns:
         The result, which is also in result.json; None in a worker that is not the chief and writes nothing.
@@ -79,7 +82,7 @@ def train(run, strategy=None, recipe=None, checkpoint_minutes=CHECKPOINT_MINUTES
         check_batches(strategy, recipe, len(dataset.train))
         keras.utils.set_random_seed(recipe.seed)
         keras.config.set_dtype_policy(recipe.precision)
-        model, begin, snapshot = _model(run, strategy, recipe, dataset)
+        model, begin, snapshot = _model(run, strategy, recipe, dataset, traced)
         if chief:
             run.claim(recipe)
             run.keep_classes(dataset.classes)
@@ -153,7 +156,7 @@ def _check_supported(recipe, strategy):
         )
 
 
-def _model(run, strategy, recipe, dataset):
+def _model(run, strategy, recipe, dataset, traced):
     """The model of the latest checkpoint, or a new one, ready for `fit`; how far it has come; a `Snapshot`.
 
     The snapshot, None where there is none that has come further than the model, is to be restored by `fit`.
@@ -175,6 +178,7 @@ def _model(run, strategy, recipe, dataset):
         if recipe.synchronized_batch_norm:  # a file does not hold it for the layers within attention layers
             synchronize_norms(model)
         task.create_state(model, classes)
+        model = traced(model)
     prepare(model, strategy, recipe)
     return model, begin, snapshot
 
