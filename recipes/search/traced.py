@@ -1,6 +1,7 @@
 """Networks that stay traced: trainings of one network share the work before its first step."""
 
 import json
+from typing import Any
 
 import sb_keras
 
@@ -14,7 +15,8 @@ class Traced:
     """
 
     def __init__(self):
-        self._model, self._key = None, None
+        self._model: Any = None
+        self._key = None
 
     def __call__(self, model):
         """A compiled and built model: this one, or the one before with all values of this one."""

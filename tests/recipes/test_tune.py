@@ -30,7 +30,7 @@ def trained(monkeypatch):
     """A training that takes no time: its accuracy is a function of the recipe, and it counts its calls."""
     calls = []
 
-    def train(run, recipe):
+    def train(run, recipe, **options):
         calls.append(recipe)
         if recipe.optimizer.learning_rate > 1:
             raise tuner.Diverged("the loss is nan in epoch 1")
@@ -61,12 +61,12 @@ def test_goes_on_without_repeating(trained, tmp_path, monkeypatch, capsys):
     directory, count = tmp_path / "s", 0
     original = tuner.train
 
-    def interrupted(run, recipe):
+    def interrupted(run, recipe, **options):
         nonlocal count
         count += 1
         if count == 3:
             raise KeyboardInterrupt
-        return original(run, recipe)
+        return original(run, recipe, **options)
 
     monkeypatch.setattr(tuner, "train", interrupted)
     assert run_tune(directory, "--space", "lambda") == 130
@@ -105,10 +105,10 @@ def test_a_damaged_state_of_the_search(trained, tmp_path, capsys):
 def test_what_fails_is_recorded(error, reason, trained, tmp_path, monkeypatch):
     original = tuner.train
 
-    def train(run, recipe):
+    def train(run, recipe, **options):
         if recipe.model.attention.lambda_init == 0.2:
             raise error
-        return original(run, recipe)
+        return original(run, recipe, **options)
 
     monkeypatch.setattr(tuner, "train", train)
     assert run_tune(tmp_path / "s", "--choice", f"{LAMBDA}=0.1,0.2,0.3") == 0
@@ -120,10 +120,10 @@ def test_a_full_disk_ends_the_search(trained, tmp_path, monkeypatch, capsys):
     """It is no trial's failure: the same command goes on with the same trial."""
     original = tuner.train
 
-    def train(run, recipe):
+    def train(run, recipe, **options):
         if recipe.model.attention.lambda_init == 0.2:
             raise CannotWrite(f"cannot write {run.path}: No space left on device")
-        return original(run, recipe)
+        return original(run, recipe, **options)
 
     monkeypatch.setattr(tuner, "train", train)
     assert run_tune(tmp_path / "s", "--choice", f"{LAMBDA}=0.1,0.2,0.3") == 2
@@ -137,7 +137,7 @@ def test_a_full_disk_ends_the_search(trained, tmp_path, monkeypatch, capsys):
 def test_a_detector(tmp_path, monkeypatch):
     """The objective is the recipe's own: mean average precision."""
 
-    def train(run, recipe):
+    def train(run, recipe, **options):
         run.claim(recipe)
         run.write_result({"validation_mean_average_precision": recipe.model.attention.lambda_init})
         return run.result

@@ -68,12 +68,12 @@ sys.exit(exit_code(lambda: tune.main({arguments!r})))
 KILLED = """
 from recipes.search import tuner
 train, trials = tuner.train, []
-def killed(run, recipe):
+def killed(run, recipe, **options):
     trials.append(recipe)
     if len(trials) == 2:
         from recipes.training.monitoring import StopOnDivergence
         StopOnDivergence.on_epoch_begin = lambda self, epoch, logs=None: os.kill(os.getpid(), signal.SIGKILL)
-    return train(run, recipe=recipe)
+    return train(run, recipe=recipe, **options)
 tuner.train = killed
 """
 

@@ -36,7 +36,7 @@ def test_refuses_what_takes_longer(tmp_path, monkeypatch, capsys):
     """The latency is that of the trial's own network; a refused one is not trained."""
     trained = []
 
-    def train(run, recipe):
+    def train(run, recipe, **options):
         trained.append(recipe.model.width_multiplier)
         run.claim(recipe)
         run.write_result({"validation_accuracy": 0.5})
@@ -67,7 +67,7 @@ def test_front(tmp_path, monkeypatch, capsys):
     accuracies = {0.35: 0.7, 0.5: 0.6, 0.75: 0.9, 1.0: 0.8}
     latencies = {0.35: 1.0, 0.5: 1.0, 0.75: 2.0, 1.0: 3.5}
 
-    def train(run, recipe):
+    def train(run, recipe, **options):
         run.claim(recipe)
         run.write_result(
             {"validation_accuracy": accuracies[recipe.model.width_multiplier] + recipe.seed / 50}
