@@ -6,7 +6,7 @@ known of y to normalize it, its moments, is in those of x:
     E[y] = E[x] · W,  Var[y_k] = W_kᵀ · Cov[x] · W_k
 
 and (y − E[y]) γ/σ + β = x · (W γ/σ) + (β − E[y] γ/σ) is a convolution with another kernel. So y is neither
-written nor read, forwards or for the gradient, and convolution, normalization and ReLU6 are one pass.
+written nor read, forwards or for the gradient.
 With Shift-and-Balance attention before the normalization, y = x · W + s with a shift s of every example,
 the moments are those of x, of s, and of the examples' averages of x together with s.
 
@@ -81,13 +81,13 @@ if keras.backend.backend() == "tensorflow":
                 by_x.set_shape(x.shape)
                 return by_x, *by_weights
 
-            if shift is None:  # of a convolution, its bias and a ReLU6 TensorFlow makes one pass
-                kernels = tf.reshape(scaled, (1, 1, channels, filters))
-                y = tf.nn.bias_add(tf.nn.conv2d(x, kernels, 1, "SAME"), tf.reshape(offset, (filters,)))
-            else:
-                y = tf.matmul(tf.reshape(x, (-1, channels)), scaled)
-                y = tf.reshape(y, (-1, height, width, filters)) + expand(offset, filters)
-            return y, gradient
+            # Not as a convolution: with its bias and a ReLU6 TensorFlow would make one kernel of it, which
+            # is faster and makes zeros of NaN. A training that diverges has to be seen.
+            y = tf.matmul(tf.reshape(x, (-1, channels)), scaled)
+            if shift is None:
+                y = tf.nn.bias_add(y, tf.reshape(offset, (filters,)))
+                return tf.reshape(y, (-1, height, width, filters)), gradient
+            return tf.reshape(y, (-1, height, width, filters)) + expand(offset, filters), gradient
 
         weights = [kernel, norm.gamma, norm.beta, *([] if shift is None else [shift])]
         y: Any = normalize(x, *map(tf.convert_to_tensor, weights))

@@ -171,3 +171,13 @@ def test_networks(rng, kind, shape):
     for ours, other in zip(model.non_trainable_variables, moving, strict=True):
         if "seed_generator" not in ours.path:
             np.testing.assert_allclose(ours, other, rtol=2e-3, atol=2e-3, err_msg=ours.path)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_what_is_not_a_number_is_seen_behind_a_relu6(rng, attention):
+    """One kernel for convolution, bias and ReLU6 makes zeros of NaN, and hides that a training diverges."""
+    chain = layers(rng, attention)
+    x = images(rng, *SHAPE)
+    x[0, 0, 0, 0] = np.nan
+    outputs = tf.function(lambda x: tf.nn.relu6(forward(chain, x)))(tf.constant(x))
+    assert np.isnan(outputs).all()
