@@ -91,13 +91,13 @@ def _count(graph, functions):
 
 
 def _is_fused(operation):
-    """Whether TensorFlow makes it a part of the convolution before: a bias, and an activation behind one."""
+    """Whether TensorFlow makes it a part of the product before: a bias, and an activation behind one."""
     if operation.type not in ("BiasAdd", "Relu", "Relu6"):
         return False
     tensor = operation.inputs[0]
     while tensor.op.type in ("Identity", "IdentityN"):
         tensor = tensor.op.inputs[tensor.value_index]
-    return tensor.op.type == "Conv2D" if operation.type == "BiasAdd" else _is_fused(tensor.op)
+    return tensor.op.type in ("Conv2D", "MatMul") if operation.type == "BiasAdd" else _is_fused(tensor.op)
 
 
 def _called(operation, functions):
