@@ -12,6 +12,7 @@ import sys
 
 from benchmarks import output
 from recipes.command import exit_code, start_keras
+from recipes.errors import check_in_range
 
 HEAD = ("run", "convolutions", "channels", "covariance_error", "kernel_error", "least_share_left")
 
@@ -25,6 +26,7 @@ def main(argv=None):
     parser.add_argument("--csv", metavar="FILE", help="also writes it")
     args = parser.parse_args(argv)
     output.check(args)
+    check_in_range("--pictures", args.pictures, least=2)
     start_keras()
     from recipes.run_directory import RunDirectory
 
