@@ -31,14 +31,14 @@ def main(argv=None):
     from recipes.run_directory import RunDirectory
 
     rows = []
-    for path in args.runs:
-        print(f"measuring {path}", file=sys.stderr, flush=True)
-        layers = list(errors(RunDirectory(path), args.pictures))
+    for run in map(RunDirectory, args.runs):
+        print(f"measuring {run.path}", file=sys.stderr, flush=True)
+        layers = list(errors(run, args.pictures))
         own, kernels, left = zip(*layers, strict=True)
         channels = sum(map(len, own))
         rows.append(
             (
-                RunDirectory(path).path.name,
+                run.path.name,
                 *(len(layers), channels),
                 *(max(map(max, own)), max(map(max, kernels)), min(map(min, left))),
             )
@@ -59,8 +59,8 @@ def errors(run, pictures):
 
     model, data = run.load_model("final"), run.recipe.data
     images, _ = next(iter(load(data).test.evaluation_batches(data, pictures)))
-    products = [layer for layer in model.layers if isinstance(layer, Conv2D) and layer.kernel_size == (1, 1)]
-    convolutions = [c for c in products if c.filters >= LEAST_EXPANSION * c.input.shape[-1]]
+    pointwise = [layer for layer in model.layers if isinstance(layer, Conv2D) and layer.kernel_size == (1, 1)]
+    convolutions = [c for c in pointwise if c.filters >= LEAST_EXPANSION * c.input.shape[-1]]
     inputs = keras.Model(model.inputs, [layer.input for layer in convolutions])
     for layer, x in zip(convolutions, tf.function(inputs)(images, training=True), strict=True):
         rows, kernel = (np.asarray(t, "float64").reshape(-1, t.shape[-1]) for t in (x, layer.kernel))

@@ -4,6 +4,7 @@ python -m benchmarks.traffic [--kinds KIND ...] [--csv FILE]
 """
 
 import argparse
+import copy
 import math
 import sys
 
@@ -104,8 +105,7 @@ def _called(operation, functions):
     """The graph of a called function, with the shapes of what it is given here."""
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
-    definition = type(functions[operation.get_attr("f").name])()
-    definition.CopyFrom(functions[operation.get_attr("f").name])
+    definition = copy.deepcopy(functions[operation.get_attr("f").name])
     definition.ClearField("arg_attr")  # the shapes that it was traced for
     return function_def_to_graph(definition, input_shapes=[tensor.shape for tensor in operation.inputs])
 

@@ -10,6 +10,11 @@ _X86 |= {"avx512_vnni": "VNNI", "avx_vnni": "VNNI"}
 _ARM = {"asimd": "NEON", "asimddp": "dot products", "i8mm": "I8MM", "sve": "SVE", "bf16": "BF16"}
 
 
+def cores():
+    """How many of the machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processor(cpuinfo=pathlib.Path("/proc/cpuinfo")):
     """One line: how many cores this process may use, of which processor, with which instructions.
 
@@ -24,5 +29,4 @@ def processor(cpuinfo=pathlib.Path("/proc/cpuinfo")):
     flags = set(fields.get("flags", fields.get("Features", "")).split())
     known = _X86 if "flags" in fields else _ARM
     instructions = dict.fromkeys(title for flag, title in known.items() if flag in flags)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores of {name}" + (f" ({', '.join(instructions)})" if instructions else "")
+    return f"{cores()} cores of {name}" + (f" ({', '.join(instructions)})" if instructions else "")

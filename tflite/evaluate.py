@@ -16,10 +16,11 @@ from recipes.command import Parser, exit_code, start_keras
 from recipes.data import load, middle, normalized
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
+from recipes.processor import cores
 from recipes.run_directory import RunDirectory
 from recipes.tasks import check_class_names, task_of
 from sb_keras.table import format_table
-from tflite.interpreter import cores, open_interpreter
+from tflite.interpreter import open_interpreter
 from tflite.metadata import read_metadata
 
 

@@ -2,7 +2,6 @@
 
 import collections
 import concurrent.futures
-import os
 import pathlib
 import queue
 
@@ -11,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from recipes.command import quiet
 from recipes.errors import UserError
+from recipes.processor import cores
 
 
 def open_content(content, threads=2):
@@ -36,11 +36,6 @@ def open_interpreter(path, threads=1):
     except (ValueError, RuntimeError) as error:
         raise UserError(f"LiteRT cannot load {path}: {' '.join(str(error).split())}") from error
     return interpreter
-
-
-def cores():
-    """How many of the machine's cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_on_all_cores(content):

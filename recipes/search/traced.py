@@ -44,12 +44,12 @@ def _graph_of(model):
 
 def _without_initial_values(configuration):
     if isinstance(configuration, dict):
-        items = configuration.items()
-        kept = {k: _without_initial_values(v) for k, v in items if k not in ("lambda_init", "learning_rate")}
-        # A schedule is no variable, but a part of the graph.
-        if isinstance(configuration.get("learning_rate"), dict):
-            kept["learning_rate"] = configuration["learning_rate"]
-        return kept
+        return {
+            key: _without_initial_values(value)
+            for key, value in configuration.items()
+            # A number is a variable's; a schedule is a part of the graph.
+            if key != "lambda_init" and (key != "learning_rate" or isinstance(value, dict))
+        }
     if isinstance(configuration, list | tuple):
         return [_without_initial_values(value) for value in configuration]
     return configuration

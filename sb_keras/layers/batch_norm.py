@@ -17,7 +17,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras 3 computes the moments and the normalization as separate operations, each a pass over
     the feature map. TensorFlow has one kernel for all of it, and one for its gradient; a training
     step of a MobileNetV2 takes less than half the time with them. The fused kernel serves
-    training on feature maps (rank 4, channels last) on the TensorFlow backend. Everything else
+    training on feature maps (rank 4, channels last) on the TensorFlow backend; behind a 1×1
+    convolution that expands, `normalized_product.py` does without it. Everything else
     (other ranks, inference, other backends, masks, `renorm`, `synchronized`, inputs of another type than the
     layer computes in) is Keras's own code; the rows of attention branches are normalized in `branch.py`.
 
@@ -78,7 +79,7 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
     from sb_keras.called import called
-    from sb_keras.layers.moving_average import moved_average
+    from sb_keras.layers.moving_average import assign_moved, moved_average
     from sb_keras.layers.normalized_product import train_product
 
     def _train_maps(norm, x):
@@ -94,9 +95,7 @@ if keras.backend.backend() == "tensorflow":
         )
         moving = norm.moving_mean, norm.moving_variance
         moved = _moved(norm.momentum, x.dtype.name)(x, mean, variance, *map(tf.convert_to_tensor, moving))
-        for variable, value in zip(moving, moved, strict=True):
-            value.set_shape(variable.shape)
-            variable.assign(value)
+        assign_moved(moving, moved)
         return outputs
 
     @functools.cache

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from sb_keras.called import called
 from sb_keras.layers.channelwise import global_average
-from sb_keras.layers.moving_average import moved_average
+from sb_keras.layers.moving_average import assign_moved, moved_average
 
 
 def train_branch(excitation, inputs):
@@ -51,9 +51,7 @@ def train_branch(excitation, inputs):
     weights += [layer.bias for layer in dense] if excitation.use_bias else []
     weights += [norm.gamma for norm in norms] + [norm.beta for norm in norms]
     y: Any = branch(x, *(tf.convert_to_tensor(w) for w in weights))
-    for variable, value in zip(moving, moved, strict=True):
-        value.set_shape(variable.shape)
-        variable.assign(value)
+    assign_moved(moving, moved)
     y.set_shape((x.shape[0], excitation.units))
     return y
 

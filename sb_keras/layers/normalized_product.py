@@ -6,9 +6,9 @@ known of y to normalize it, its moments, is in those of x:
     E[y] = E[x] · W,  Var[y_k] = W_kᵀ · Cov[x] · W_k
 
 and (y − E[y]) γ/σ + β = x · (W γ/σ) + (β − E[y] γ/σ) is a convolution with another kernel. So y is neither
-written nor read, forwards or for the gradient.
-With Shift-and-Balance attention before the normalization, y = x · W + s with a shift s of every example,
-the moments are those of x, of s, and of the examples' averages of x together with s.
+written nor read, forwards or for the gradient. With Shift-and-Balance attention before the normalization,
+y = x · W + s with a shift s of every example, the moments are those of x, of s, and of the examples'
+averages of x together with s.
 
 The layers stay what they are. A convolution leaves its input and its kernel with its output
 (`note_product`), and the normalization takes them from there.
@@ -51,7 +51,7 @@ if keras.backend.backend() == "tensorflow":
 
     from sb_keras.called import called
     from sb_keras.layers.channelwise import averages_of, expand
-    from sb_keras.layers.moving_average import moved_average
+    from sb_keras.layers.moving_average import assign_moved, moved_average
 
     def train_product(norm, product):
         """BN(x · W + s) of a batch in training; moves the moving averages.
@@ -91,9 +91,7 @@ if keras.backend.backend() == "tensorflow":
 
         weights = [kernel, norm.gamma, norm.beta, *([] if shift is None else [shift])]
         y: Any = normalize(x, *map(tf.convert_to_tensor, weights))
-        for variable, value in zip(moving, moved, strict=True):
-            value.set_shape(variable.shape)
-            variable.assign(value)
+        assign_moved(moving, moved)
         return y
 
     @functools.cache
