@@ -12,6 +12,7 @@ _TEMPERATURE = ((_KIND, _DYNAMIC), (_GATE, ("softmax",)))
 # For a key the others that it needs, and which of their values.
 _NEEDS = {
     "model.attention.positions": ((_KIND, ("se", "sb", *_DYNAMIC)),),
+    "model.attention.blocks": ((_KIND, _ATTENTION),),
     "model.attention.placement": ((_KIND, ("se", "sb")),),
     "model.attention.gate": ((_KIND, _ATTENTION),),
     "model.attention.lambda_init": ((_KIND, ("sb",)),),

@@ -206,6 +206,8 @@ def _add_new_keys(values):
     for key, defaults in new.items():
         if isinstance(values.get(key), dict):
             values[key] = {**defaults, **values[key]}
+    if isinstance(values.get("model"), dict) and isinstance(values["model"].get("attention"), dict):
+        values["model"]["attention"].setdefault("blocks", None)
     values.setdefault("compression", dataclasses.asdict(Compression()))
     for key, default in (
         ("label_smoothing", 0.0),

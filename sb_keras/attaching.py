@@ -72,6 +72,11 @@ def attach(model, attention: str | Attention = "sb", layers=None):
             f'`attention` must be "sb" or "dyconv", which leave a trained network what it is. '
             f"Received: {attention.kind!r}; {_REFUSED[attention.kind]}"
         )
+    if attention.blocks is not None:
+        raise ValueError(
+            "`attention.blocks` must be None: it counts the blocks of this package's builders. Here `layers` "
+            f"chooses. Received: {attention.blocks!r}"
+        )
     if attention.kind == "dyconv" and attention.effective_gate != "softmax":
         raise ValueError(
             "`attention.gate` must be softmax for dyconv: only its coefficients sum to 1. "

@@ -45,6 +45,9 @@ class Attention:
         dropout: Dropout rate on the hidden activations of the attention branch (Table 7).
         experts: Number of kernels of a dynamic convolution.
         temperature: Softmax temperature of DyConv.
+        blocks: Numbers of the blocks that have it, as in the layers' names (`block1_…`; of ShuffleNetV2 the
+            units, counted from 1), or None for all. Late blocks have most of its weights, early
+            ones the largest feature maps.
 
     Raises:
         ValueError: If a field is unknown, empty or out of range.
@@ -66,6 +69,7 @@ class Attention:
     dropout: float = 0.0
     experts: int = 4
     temperature: float = 30.0
+    blocks: tuple[int, ...] | None = None
 
     def __post_init__(self):
         check_choice("kind", self.kind, KINDS)
@@ -84,6 +88,39 @@ class Attention:
         check_rate("dropout", self.dropout)
         check_positive_integer("experts", self.experts)
         check_positive("temperature", self.temperature)
+        self._check_blocks()
+
+    def _check_blocks(self):
+        if self.blocks is None:
+            return
+        if not (isinstance(self.blocks, (list, tuple, range)) and len(self.blocks)):
+            raise ValueError(
+                "`blocks` must be a tuple of numbers of blocks, at least one, or None for all. "
+                f"Received: blocks={self.blocks!r}"
+            )
+        for number in self.blocks:
+            check_positive_integer("blocks", number)
+        object.__setattr__(self, "blocks", tuple(map(int, self.blocks)))
+
+    def by_block(self, numbers):
+        """What each block of a network has: this attention, or none where it is not among `blocks`.
+
+        Args:
+            numbers: The network's blocks' numbers, a range.
+
+        Returns:
+            `{number: Attention}`.
+
+        Raises:
+            ValueError: If `blocks` names one that the network does not have.
+        """
+        blocks = numbers if self.blocks is None else self.blocks
+        if not set(blocks) <= set(numbers):
+            raise ValueError(
+                f"`attention.blocks` must be numbers from {numbers[0]} to {numbers[-1]}, which the network's "
+                f"blocks have. Received: blocks={blocks!r}"
+            )
+        return {number: self if number in blocks else Attention("static") for number in numbers}
 
     @property
     def effective_gate(self):

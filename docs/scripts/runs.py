@@ -126,7 +126,8 @@ def card(runs):
 def _network(model):
     text = f"{model.builder} ×{model.width_multiplier:g}, attention `{model.attention.kind}`"
     if model.attention.kind == "sb":
-        text += f" at {', '.join(model.attention.positions)}, λ from {model.attention.lambda_init:g}"
+        blocks = f" of blocks {', '.join(map(str, model.attention.blocks))}" if model.attention.blocks else ""
+        text += f" at {', '.join(model.attention.positions)}{blocks}, λ from {model.attention.lambda_init:g}"
     return text
 
 

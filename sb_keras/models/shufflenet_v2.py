@@ -89,9 +89,12 @@ def ShuffleNetV2(
     # PyTorch pads with minus infinity, which is zero behind a ReLU.
     pool, x = padded(x, 3, 2, padding, "stem_pool")
     x = keras.layers.MaxPooling2D(3, 2, padding=pool, data_format="channels_last", name="stem_pool")(x)
+    attentions = iter(attention.by_block(range(1, sum(REPEATS) + 1)).values())
     for stage, (filters, repeats) in enumerate(zip(stage_filters, REPEATS, strict=True), 2):
         for unit in range(1, repeats + 1):
-            x = _unit(x, filters, 2 if unit == 1 else 1, attention, f"stage{stage}_unit{unit}", padding)
+            x = _unit(
+                x, filters, 2 if unit == 1 else 1, next(attentions), f"stage{stage}_unit{unit}", padding
+            )
     x = conv_norm_relu(x, head, 1, 1, name="head", max_value=None)
     name = name or f"shufflenet_v2_{attention.kind}"
     model = as_model(inputs, x, include_top, classes, classifier_activation, dropout, name, pooling)

@@ -63,13 +63,14 @@ def inverted_residuals(
     Returns:
         The last block's output tensor.
     """
-    block = first_block
+    count, block = sum(stage.repeats for stage in stages), first_block
+    attentions = attention.by_block(range(first_block, first_block + count))
     for stage in stages:
         for repeat in range(stage.repeats):
             x = _inverted_residual(
                 x,
                 dataclasses.replace(stage, strides=1 if repeat else stage.strides),
-                attention,
+                attentions[block],
                 always_expand,
                 project_shortcut,
                 max_value,
