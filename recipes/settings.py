@@ -53,7 +53,7 @@ class Model:
         """Builds the classifier or detector for square RGB images of `image_size` pixels.
 
         Raises:
-            UserError: If `weights` cannot be had, or are those of another network.
+            UserError: If `weights` cannot be had, or are those of another network, or a block is not there.
         """
         shape, of_kind = (image_size, image_size, 3), {"attention": self.attention, "weights": self.weights}
         try:
@@ -65,7 +65,8 @@ class Model:
                 shape, self.width_multiplier, classes=classes, dropout=self.dropout, **of_kind
             )
         except ValueError as error:
-            raise UserError(f"model.weights={self.weights}: {error}") from error
+            key = "model" if self.weights is None else f"model.weights={self.weights}"
+            raise UserError(f"{key}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

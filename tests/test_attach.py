@@ -85,6 +85,11 @@ def test_hidden_units_are_the_papers(trained):
     assert units == {"wide": 48, "spatial": 8, "narrow": 32, "grouped": 32, "separable": 24}
 
 
+def test_blocks_are_those_of_builders(trained):
+    with pytest.raises(ValueError, match=r"`attention\.blocks` must be None.*`layers`.* Received: \(2,\)"):
+        sb_keras.attach(trained, sb_keras.Attention("sb", blocks=(2,)))
+
+
 def test_dynamic_convolutions_begin_as_the_trained_ones(trained, x):
     model = sb_keras.attach(trained, "dyconv")
     assert attended(model, DynamicConv) == ["wide", "spatial", "narrow"]

@@ -10,6 +10,7 @@ from sb_keras import Attention, CifarMobileNetV2, MnasNet, MobileNetV2, ShuffleN
 from sb_keras.attention import KINDS
 from sb_keras.graph import nodes
 from sb_keras.layers import DynamicConv2D, DynamicDepthwiseConv2D, ShiftBalance, SqueezeExcite
+from sb_keras.layers.excitation import ChannelAttention
 from sb_keras.models import MNASNET_TAPS, MOBILENET_V2_TAPS, SHUFFLENET_V2_TAPS
 
 pytestmark = pytest.mark.long
@@ -47,6 +48,34 @@ def test_positions(builder):
     model = outline(builder, Attention("sb", positions=("expand", "project")))
     names = [layer.name for layer in model.layers if isinstance(layer, ShiftBalance)]
     assert {name.split("_")[-2] for name in names} == {"expand", "project"}
+
+
+@pytest.mark.parametrize(
+    ("builder", "kind", "blocks", "expected"),
+    [
+        (MobileNetV2, "sb", (17, 1), "1_depthwise 1_project 17_expand 17_depthwise 17_project"),
+        (CifarMobileNetV2, "se", (2,), "2_expand 2_depthwise 2_project"),
+        (MnasNet, "sb", (2,), "2_expand 2_depthwise 2_project"),
+        (ShuffleNetV2, "sb", (6,), "stage3_unit2_expand stage3_unit2_depthwise stage3_unit2_project"),
+        (MobileNetV2, "se-block", (1, 16), "1 16"),
+    ],
+)
+def test_blocks(builder, kind, blocks, expected):
+    model = outline(builder, Attention(kind, blocks=blocks))
+    names = [layer.name.rpartition("_")[0] for layer in model.layers if isinstance(layer, ChannelAttention)]
+    assert [name.removeprefix("block") for name in names] == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("builder", "first", "last"),
+    [(MobileNetV2, 1, 17), (CifarMobileNetV2, 1, 17), (MnasNet, 2, 17), (ShuffleNetV2, 1, 16)],
+    ids=lambda b: getattr(b, "__name__", None),
+)
+def test_blocks_that_are_not_there(builder, first, last):
+    for number in (first - 1, last + 1):
+        if number:
+            with pytest.raises(ValueError, match=rf"from {first} to {last}, .*: blocks=\(3, {number}\)"):
+                outline(builder, Attention("sb", blocks=(3, number)))
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def test_frozen(part):
         ("model.attention.gate=none", None),
         ("model.attention.hidden_multiplier=3", 3.0),
         ("model.attention.dropout=0.2", 0.2),
+        ("model.attention.blocks=1, 2,17", (1, 2, 17)),
+        ("model.attention.blocks=none", None),
     ],
 )
 def test_set(assignment, expected):
@@ -134,6 +136,8 @@ def test_of_two_settings_of_a_key_the_last_counts():
         ("model.attention.lambda_init=nan", "model.attention.lambda_init: .*finite"),
         ("model.attention.hidden_multiplier=0", "model.attention.hidden_multiplier: .*positive"),
         ("model.attention.gate=swish", "model.attention.gate: .*swish"),
+        ("model.attention.blocks=1-7", "model.attention.blocks must be an integer. Received: '1-7'"),
+        ("model.attention.blocks=0", "model.attention.blocks: .*positive integer. Received: blocks=0"),
     ],
 )
 def test_set_refuses(assignment, message):
@@ -151,6 +155,7 @@ def test_set_refuses(assignment, message):
         ),
         ("cifar10-mobilenetv2-se", ["model.attention.lambda_init=1"], "where .*kind is se: it needs sb"),
         ("cifar10-mobilenetv2-se-block", ["model.attention.positions=expand"], "it needs se or sb or"),
+        ("cifar10-mobilenetv2-static", ["model.attention.blocks=1"], "it needs se-block or se or sb or"),
         ("cifar10-mobilenetv2-dyconv", ["model.attention.placement=norm"], "it needs se or sb"),
         ("cifar10-mobilenetv2-sb", ["model.attention.experts=2"], "it needs dyconv or condconv"),
         ("cifar10-mobilenetv2-sb", ["temperature_epochs=3"], "it needs dyconv or condconv. Received: 3"),
