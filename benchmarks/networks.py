@@ -64,15 +64,22 @@ def sb_keras_model(network, kind, optimizer="sgd", precision="float32"):
     import sb_keras
 
     keras.config.set_dtype_policy(precision)
-    builder = sb_keras.CifarMobileNetV2 if network.cifar else sb_keras.MobileNetV2
-    size = network.image_size
-    model = builder((size, size, 3), network.width, attention=kind, classes=CLASSES)
+    model = sb_keras_network(network, kind)
     if optimizer == "sgd":
         optimizer = sb_keras.optimizers.SGD(LEARNING_RATE, MOMENTUM, coupled_weight_decay=WEIGHT_DECAY)
     else:
         optimizer = sb_keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+def sb_keras_network(network, kind):
+    """This package's network."""
+    import sb_keras
+
+    builder = sb_keras.CifarMobileNetV2 if network.cifar else sb_keras.MobileNetV2
+    size = network.image_size
+    return builder((size, size, 3), network.width, attention=kind, classes=CLASSES)
 
 
 def stock_keras_model(network, kind, optimizer="sgd"):

@@ -179,5 +179,5 @@ NAN, INFINITY = float("nan"), float("inf")
 )
 def test_wrong_arguments(arguments, message):
     for builder in (MobileNetV2, ShuffleNetV2) if "width" in message else (MobileNetV2,):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message), few_blocks():
             builder(**arguments)
