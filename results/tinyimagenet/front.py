@@ -3,7 +3,8 @@
     python results/tinyimagenet/front.py OUT.csv OUT.png
 
 The networks are those of the runs beside this file; a folder's last number is the seed. Here their weights
-are random, which latency does not depend on. The files are timed in turn, on one thread, against static ×0.35.
+are random, which latency does not depend on. The files are timed in turn, on one thread, and compared with
+static ×0.35's.
 """
 
 import collections
