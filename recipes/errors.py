@@ -26,7 +26,10 @@ def check_one_of(key, value, known):
 
 def suggestion(word, known):
     """Asks, behind a space, "Did you mean …?" where a known word is like `word`; otherwise nothing."""
-    near = difflib.get_close_matches(str(word), list(known), n=1)
+    known = list(known)
+    last = [name.rpartition(".")[2] for name in known]  # of a key without what it belongs to
+    near = difflib.get_close_matches(str(word), known, n=1)
+    near = near or [known[last.index(each)] for each in difflib.get_close_matches(str(word), last, n=1)]
     return f" Did you mean {near[0]}?" if near else ""
 
 

@@ -14,7 +14,6 @@ _NAMES = {
     float: "a number",
     bool: "true or false",
     str: "a text that is not empty",
-    type(None): "null",
 }
 
 
@@ -28,6 +27,12 @@ def flat_items(node, prefix=""):
             yield key, value
 
 
+def short_names(keys):
+    """The last words of the keys, or all of them where two end alike."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)]
+
+
 def documented_keys(node, prefix=""):
     """Every dotted key of a nested dataclass: key, type, value as text, and the first sentence about it."""
     hints, sentences = typing.get_type_hints(type(node)), _sentences(type(node))
@@ -36,7 +41,8 @@ def documented_keys(node, prefix=""):
         if dataclasses.is_dataclass(value):
             yield from documented_keys(value, f"{key}.")
         else:
-            yield key, _described(hints[field.name], "comma-separated:"), _text(value), sentences[field.name]
+            described = _described(hints[field.name], "comma-separated:", "none")
+            yield key, described, _text(value), sentences[field.name]
 
 
 def _sentences(cls):
@@ -105,7 +111,11 @@ def _parse(hint, text, key):
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
-        return tuple(_parse(item, part.strip(), key) for part in text.split(",") if part.strip())
+        try:
+            return tuple(_parse(item, part.strip(), key) for part in text.split(",") if part.strip())
+        except UserError:
+            what = _described(hint, "a comma-separated list, each item")
+            raise UserError(f"{key} must be {what}. Received: {text!r}") from None
     if hint is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
@@ -158,9 +168,11 @@ def _checked(hint, value, key):
     raise UserError(f"{key} must be {_described(hint)}. Received: {value!r}")
 
 
-def _described(hint, a_list="a list, each item"):
+def _described(hint, a_list="a list, each item", nothing="null"):
     if isinstance(hint, types.UnionType):
-        return " or ".join(map(_described, typing.get_args(hint)))
+        return " or ".join(_described(option, a_list, nothing) for option in typing.get_args(hint))
+    if hint is type(None):
+        return nothing
     if typing.get_origin(hint) is tuple:
         return f"{a_list} {_described(typing.get_args(hint)[0])}"
     return _NAMES[hint]

@@ -17,7 +17,7 @@ import numpy as np
 import sb_keras
 from recipes.command import Parser, exit_code, progress, start_keras
 from recipes.errors import UserError
-from recipes.fields import flat_items
+from recipes.fields import flat_items, short_names
 from recipes.files import check_outputs, distinct_labels, write_csv
 from recipes.keras_file import load_model
 from recipes.recipe import Recipe
@@ -125,7 +125,8 @@ def settings(recipe, others=()):
     known = RECIPES.get(recipe.name)
     compared = [known] if known else others
     keys = {key for other in compared for key, *_ in recipe.differences(other)} - {"name", "seed", "epochs"}
-    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in flat_items(recipe) if key in keys)
+    values = {key: value for key, value in flat_items(recipe) if key in keys}
+    return ", ".join(f"{n}={value}" for n, value in zip(short_names(values), values.values(), strict=True))
 
 
 def table(runs):

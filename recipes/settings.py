@@ -11,6 +11,14 @@ BUILDERS = {
     "classification": ("CifarMobileNetV2", "MobileNetV2", "MnasNet", "ShuffleNetV2"),
     "detection": ("SSDLite",),
 }
+# Of the blocks that `Attention.blocks` may name, the first and the last.
+BLOCKS = {
+    "CifarMobileNetV2": (1, 17),
+    "MobileNetV2": (1, 17),
+    "MnasNet": (2, 17),
+    "ShuffleNetV2": (1, 16),
+    "SSDLite": (1, 17),
+}
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "linear", "constant")
 
@@ -39,6 +47,12 @@ class Model:
 
     def __post_init__(self):
         check_one_of("model.builder", self.builder, [name for names in BUILDERS.values() for name in names])
+        (first, last), blocks = BLOCKS[self.builder], self.attention.blocks
+        if blocks is not None and (min(blocks) < first or max(blocks) > last):
+            raise UserError(
+                f"model.attention.blocks must be from {first} to {last}, which {self.builder} has. "
+                f"Received: {','.join(map(str, blocks))}"
+            )
         if self.backbone is not None:
             check_one_of("model.builder, with model.backbone,", self.builder, BUILDERS["detection"])
             if self.weights is not None:
@@ -53,7 +67,7 @@ class Model:
         """Builds the classifier or detector for square RGB images of `image_size` pixels.
 
         Raises:
-            UserError: If `weights` cannot be had, or are those of another network, or a block is not there.
+            UserError: If `weights` cannot be had or are those of another network, or no layer has attention.
         """
         shape, of_kind = (image_size, image_size, 3), {"attention": self.attention, "weights": self.weights}
         try:

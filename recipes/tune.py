@@ -40,7 +40,7 @@ def main(argv=None, costs=COSTS, module="recipes.tune"):
         metavar="KEY=VALUE,VALUE,…",
         action="append",
         default=[],
-        help="values to try of one key, beside or instead of those of --space",
+        help="values to try of one key, beside or instead of those of --space; lists: KEY=1,2;1,2,3",
     )
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="grid", help="default: %(default)s")
     parser.add_argument(
@@ -62,11 +62,9 @@ def main(argv=None, costs=COSTS, module="recipes.tune"):
     space = dict(SPACES[args.space or "lambda"]) if args.space or not args.choice else {}
     choices = list(map(_choice, args.choice))
     space.update(choices)
-    for key, values in space.items():
+    for key in space:
         if [key for key, _ in choices].count(key) > 1:
             raise UserError(f"--choice takes every key once. Received: {key} several times")
-        if len(set(values)) < len(values):
-            raise UserError(f"--choice takes every value of a key once. Received: {key}={','.join(values)}")
     for option in ("trials", "seeds"):
         if getattr(args, option) is not None:
             check_in_range(f"--{option}", getattr(args, option), least=1)
@@ -153,7 +151,7 @@ def _choice(text):
     if not equals or not values:
         raise UserError(f"--choice takes KEY=VALUE,VALUE,… Received: {text!r}")
     # A list-valued key's values hold commas themselves; between them stands a semicolon.
-    return key, tuple(values.split(";" if ";" in values else ","))
+    return key, tuple(values.removesuffix(";").split(";") if ";" in values else values.split(","))
 
 
 if __name__ == "__main__":

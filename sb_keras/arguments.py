@@ -1,5 +1,6 @@
 """Checks of arguments: each returns the value, or raises a ValueError with what was expected and received."""
 
+import collections.abc
 import math
 import numbers
 
@@ -14,6 +15,15 @@ def check_positive_integer(name, value):
     if not (isinstance(value, numbers.Integral) and int(value) > 0):
         raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
     return int(value)
+
+
+def check_positive_integers(name, values):
+    """At least one, of any iterable: in order, each once."""
+    found = tuple(values) if isinstance(values, collections.abc.Iterable) else ()
+    if not found or not all(isinstance(value, numbers.Integral) and int(value) > 0 for value in found):
+        received = found if found and not isinstance(values, str) else values
+        raise ValueError(f"`{name}` must be positive integers, at least one. Received: {name}={received!r}")
+    return tuple(sorted(set(map(int, found))))
 
 
 def check_finite(name, value):

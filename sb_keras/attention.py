@@ -7,6 +7,7 @@ from sb_keras.arguments import (
     check_finite,
     check_positive,
     check_positive_integer,
+    check_positive_integers,
     check_rate,
 )
 
@@ -45,9 +46,9 @@ class Attention:
         dropout: Dropout rate on the hidden activations of the attention branch (Table 7).
         experts: Number of kernels of a dynamic convolution.
         temperature: Softmax temperature of DyConv.
-        blocks: Numbers of the blocks that have it, as in the layers' names (`block1_…`; of ShuffleNetV2 the
-            units, counted from 1), or None for all. Late blocks have most of its weights, early
-            ones the largest feature maps.
+        blocks: Numbers of the blocks that have it, as in the layers' names (`block1_…`), or None for all.
+            MobileNetV2, on CIFAR-10 too, has 1 to 17, MnasNet 2 to 17, ShuffleNetV2's units count as 1 to 16.
+            Of no effect for `"static"`.
 
     Raises:
         ValueError: If a field is unknown, empty or out of range.
@@ -88,39 +89,36 @@ class Attention:
         check_rate("dropout", self.dropout)
         check_positive_integer("experts", self.experts)
         check_positive("temperature", self.temperature)
-        self._check_blocks()
+        if self.blocks is not None:
+            object.__setattr__(self, "blocks", check_positive_integers("blocks", self.blocks))
 
-    def _check_blocks(self):
-        if self.blocks is None:
-            return
-        if not (isinstance(self.blocks, (list, tuple, range)) and len(self.blocks)):
-            raise ValueError(
-                "`blocks` must be a tuple of numbers of blocks, at least one, or None for all. "
-                f"Received: blocks={self.blocks!r}"
-            )
-        for number in self.blocks:
-            check_positive_integer("blocks", number)
-        object.__setattr__(self, "blocks", tuple(map(int, self.blocks)))
-
-    def by_block(self, numbers):
+    def by_block(self, positions):
         """What each block of a network has: this attention, or none where it is not among `blocks`.
 
         Args:
-            numbers: The network's blocks' numbers, a range.
+            positions: For every block's number which of `POSITIONS` it has.
 
         Returns:
             `{number: Attention}`.
 
         Raises:
-            ValueError: If `blocks` names one that the network does not have.
+            ValueError: If `blocks` names one that the network does not have, or there is no attention at all.
         """
-        blocks = numbers if self.blocks is None else self.blocks
-        if not set(blocks) <= set(numbers):
+        if self.kind == "static":
+            return dict.fromkeys(positions, self)
+        blocks = tuple(positions) if self.blocks is None else self.blocks
+        if not set(blocks) <= set(positions):
             raise ValueError(
-                f"`attention.blocks` must be numbers from {numbers[0]} to {numbers[-1]}, which the network's "
-                f"blocks have. Received: blocks={blocks!r}"
+                f"`attention.blocks` must be numbers from {min(positions)} to {max(positions)}, which the "
+                f"network's blocks have. Received: blocks={blocks}"
             )
-        return {number: self if number in blocks else Attention("static") for number in numbers}
+        on_block = self.kind == "se-block"
+        if not (on_block or any(set(self.positions) & set(positions[number]) for number in blocks)):
+            raise ValueError(
+                f"`attention.positions` must be some that the blocks {blocks} have. "
+                f"Received: positions={self.positions}"
+            )
+        return {number: self if number in blocks else Attention("static") for number in positions}
 
     @property
     def effective_gate(self):

@@ -1,6 +1,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 import sb_keras
@@ -40,8 +41,8 @@ def test_is_hashable_and_frozen():
     attention: Any = Attention("sb")
     positions: Any = list(POSITIONS)
     assert len({attention, Attention("sb", positions=positions)}) == 1
-    blocks: Any = range(1, 3)
-    assert len({Attention("sb", blocks=blocks), Attention("sb", blocks=(1, 2))}) == 1
+    spellings: list[Any] = [range(1, 3), [2, 1, 1], np.arange(1, 3), {1, 2}, (1, 2)]
+    assert len({Attention("sb", blocks=blocks) for blocks in spellings}) == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         attention.kind = "se"
 
@@ -75,10 +76,11 @@ def test_is_hashable_and_frozen():
         ({"experts": 0}, r"`experts` must be a positive integer. Received: experts=0"),
         ({"temperature": 0}, r"`temperature` must be a positive, finite number. Received: temperature=0"),
         ({"temperature": float("nan")}, r"`temperature` must be .* Received: temperature=nan"),
-        ({"blocks": ()}, r"`blocks` must be a tuple of numbers .* Received: blocks=\(\)"),
-        ({"blocks": 3}, r"`blocks` must be a tuple of numbers .* Received: blocks=3"),
-        ({"blocks": (1, 0)}, r"`blocks` must be a positive integer. Received: blocks=0"),
-        ({"blocks": (1.5,)}, r"`blocks` must be a positive integer. Received: blocks=1.5"),
+        ({"blocks": ()}, r"`blocks` must be positive integers, at least one. Received: blocks=\(\)"),
+        ({"blocks": 3}, r"`blocks` must be positive integers, at least one. Received: blocks=3"),
+        ({"blocks": "12"}, r"`blocks` must be positive integers, at least one. Received: blocks='12'"),
+        ({"blocks": (1, 0)}, r"`blocks` must be positive integers, .* Received: blocks=\(1, 0\)"),
+        ({"blocks": [1.5]}, r"`blocks` must be positive integers, .* Received: blocks=\(1.5,\)"),
     ],
 )
 def test_wrong_fields(arguments, message):

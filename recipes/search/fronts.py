@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from recipes import files
+from recipes.fields import short_names
 from recipes.plots import new_figure, save
 from recipes.search.report import Trial, in_percent
 from sb_keras.table import format_table
@@ -37,7 +38,7 @@ def points_of(trials, costs):
 
 def table(keys, points, metric, cost):
     """The points as text."""
-    names = [key.rpartition(".")[2] for key in keys]
+    names = short_names(keys)
     spreads = any(len(point.trial.scores) > 1 for point in points)
     head = ("trial", *names, cost.label, f"{_words(metric)} / %", *(["±"] if spreads else []), "")
     rows = []

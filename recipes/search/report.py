@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recipes import files
+from recipes.fields import short_names
 from recipes.plots import new_figure, save
 from sb_keras.table import format_table
 
@@ -79,8 +80,8 @@ def table(keys, rows, metric, error=None):
     """The trials as text; those within `error`, a standard error, of the best are marked as equal to it."""
     longest = trained_longest(rows)
     spreads = any(len(row.scores) > 1 for row in rows)
-    names = [key.rpartition(".")[2] for key in keys]
-    head = ("trial", *names, "epochs", f"{metric.replace('_', ' ')} / %", *(["±"] if spreads else []), "")
+    names, shown = short_names(keys), _epochs(keys)
+    head = ("trial", *names, *shown, f"{metric.replace('_', ' ')} / %", *(["±"] if spreads else []), "")
     best, cells = max((row.score for row in longest), default=0.0), []
     for row in rows:
         note = row.reason
@@ -92,8 +93,14 @@ def table(keys, rows, metric, error=None):
             note = f"{note}, goes on from {row.before}".removeprefix(", ")
         mean = f"{100 * row.score:.2f}" if row.scores else "failed"
         spread = [in_percent(row.deviation)] if spreads else []
-        cells.append((row.trial, *map(str, row.values.values()), str(row.epochs), mean, *spread, note))
-    return format_table(head, cells, "<" + "<" * len(keys) + ">>" + ">" * spreads + "<")
+        epochs = [str(row.epochs) for _ in shown]
+        cells.append((row.trial, *map(str, row.values.values()), *epochs, mean, *spread, note))
+    return format_table(head, cells, "<" + "<" * len(keys) + ">" * (len(shown) + 1 + spreads) + "<")
+
+
+def _epochs(keys):
+    """The column for all trials' epochs; where these were searched for it is there already."""
+    return () if "epochs" in keys else ("epochs",)
 
 
 def in_percent(deviation):
@@ -103,9 +110,10 @@ def in_percent(deviation):
 
 def write_csv(path, keys, rows, metric):
     """Writes the trials, one line for each seed, or for a trial that failed."""
-    head = ("trial", *keys, "epochs", "run", f"validation_{metric}", "reason")
+    shown = _epochs(keys)
+    head = ("trial", *keys, *shown, "run", f"validation_{metric}", "reason")
     lines = [
-        (row.trial, *row.values.values(), row.epochs, run, score, row.reason)
+        (row.trial, *row.values.values(), *(row.epochs for _ in shown), run, score, row.reason)
         for row in rows
         for run, score in enumerate(row.scores or ("",))
     ]

@@ -38,17 +38,25 @@ def check_space(recipe, space, algorithm):
         raise UserError("hyperband chooses the epochs itself; search other keys, or by another --algorithm")
     if recipe.model.attention.kind == "static" and not _varies_the_network(space):
         raise UserError(f"{recipe.name} is static: it has no attention whose values could be searched for")
-    kinds = space.get(f"{ATTENTION}.kind", (recipe.model.attention.kind,))
+    if "seed" in space:
+        raise UserError("a search does not choose a seed: --seeds N trains every trial with N of them")
+    kinds = [{f"{ATTENTION}.kind": kind} for kind in space.get(f"{ATTENTION}.kind", ())]
     for key, values in space.items():
+        tried = set()
         for value in values:
-            _check_value(recipe, kinds, key, value)
+            _check_value(recipe, kinds or [{}], key, value)
+            tried.add(trial_recipe(recipe, {key: value}))
+        if len(tried) < len(values):
+            texts = list(map(str, values))
+            received = (";" if any("," in text for text in texts) else ",").join(texts)
+            raise UserError(f"--choice takes every value of a key once. Received: {key}={received}")
 
 
 def _check_value(recipe, kinds, key, value):
     """Raises a `UserError` unless the value suits one of the kinds of attention and has an effect there."""
     for number, kind in enumerate(kinds, 1):
         try:
-            check_effects(trial_recipe(recipe, {f"{ATTENTION}.kind": kind, key: value}), [key], recipe)
+            check_effects(trial_recipe(recipe, {**kind, key: value}), [key], recipe)
             return
         except UserError:
             if number == len(kinds):

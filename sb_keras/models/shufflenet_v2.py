@@ -2,7 +2,7 @@
 
 import keras
 
-from sb_keras.attention import Attention
+from sb_keras.attention import POSITIONS, Attention
 from sb_keras.layers.channel_shuffle import ChannelShuffle
 from sb_keras.models.convolutions import block_attention, conv_norm, padded
 from sb_keras.models.pretrained import initial_attention, load
@@ -89,7 +89,7 @@ def ShuffleNetV2(
     # PyTorch pads with minus infinity, which is zero behind a ReLU.
     pool, x = padded(x, 3, 2, padding, "stem_pool")
     x = keras.layers.MaxPooling2D(3, 2, padding=pool, data_format="channels_last", name="stem_pool")(x)
-    attentions = iter(attention.by_block(range(1, sum(REPEATS) + 1)).values())
+    attentions = iter(attention.by_block(dict.fromkeys(range(1, sum(REPEATS) + 1), POSITIONS)).values())
     for stage, (filters, repeats) in enumerate(zip(stage_filters, REPEATS, strict=True), 2):
         for unit in range(1, repeats + 1):
             x = _unit(

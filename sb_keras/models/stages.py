@@ -6,6 +6,7 @@ import numbers
 import keras
 
 from sb_keras.arguments import check_choice, check_positive, check_positive_integer, check_rate
+from sb_keras.attention import POSITIONS
 from sb_keras.layers.batch_norm import BatchNormalization
 from sb_keras.models.convolutions import block_attention, conv_norm, static_conv
 
@@ -63,8 +64,11 @@ def inverted_residuals(
     Returns:
         The last block's output tensor.
     """
-    count, block = sum(stage.repeats for stage in stages), first_block
-    attentions = attention.by_block(range(first_block, first_block + count))
+    block = first_block
+    expands = [always_expand or stage.expand_ratio != 1 for stage in stages for _ in range(stage.repeats)]
+    attentions = attention.by_block(
+        {number: POSITIONS if has else POSITIONS[1:] for number, has in enumerate(expands, first_block)}
+    )
     for stage in stages:
         for repeat in range(stage.repeats):
             x = _inverted_residual(

@@ -72,10 +72,18 @@ def test_blocks(builder, kind, blocks, expected):
     ids=lambda b: getattr(b, "__name__", None),
 )
 def test_blocks_that_are_not_there(builder, first, last):
-    for number in (first - 1, last + 1):
-        if number:
-            with pytest.raises(ValueError, match=rf"from {first} to {last}, .*: blocks=\(3, {number}\)"):
-                outline(builder, Attention("sb", blocks=(3, number)))
+    for number in {first - 1, last + 1} - {0}:
+        with pytest.raises(ValueError, match=rf"from {first} to {last}, .*: blocks=\({number},\)"):
+            outline(builder, Attention("sb", blocks=(number,)))
+        outline(builder, Attention("static", blocks=(number,)))  # of no effect
+
+
+def test_attention_nowhere():
+    """MobileNetV2's first block has no expand convolution."""
+    with pytest.raises(ValueError, match=r"that the blocks \(1,\) have. Received: positions=\('expand',\)"):
+        outline(MobileNetV2, Attention("sb", positions=("expand",), blocks=(1,)))
+    model = outline(MobileNetV2, Attention("se-block", positions=("expand",), blocks=(1,)))
+    assert [layer.name for layer in model.layers if isinstance(layer, ChannelAttention)] == ["block1_se"]
 
 
 @pytest.mark.parametrize(

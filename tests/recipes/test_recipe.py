@@ -4,12 +4,14 @@ import dataclasses
 import json
 import math
 
+import keras
 import pytest
 
+import sb_keras
 from recipes.errors import UserError
 from recipes.recipe import Recipe
 from recipes.registry import PAPER, RECIPES
-from recipes.settings import Compression, Optimizer
+from recipes.settings import BLOCKS, Compression, Model, Optimizer
 
 RECIPE = RECIPES["cifar10-mobilenetv2-sb"]
 
@@ -77,6 +79,20 @@ def test_set(assignment, expected):
     assert type(value) is type(expected)
 
 
+@pytest.mark.parametrize("builder", BLOCKS)
+def test_blocks_are_those_of_the_networks(builder):
+    first, last = BLOCKS[builder]
+    with keras.StatelessScope(initialize_variables=False):  # weights have shapes and are not drawn
+        Model(builder, attention=sb_keras.Attention("sb", blocks=(first, last))).build(320, 10)
+        for block in {first - 1, last + 1} - {0}:
+            attention = sb_keras.Attention("sb", blocks=(block,))
+            with pytest.raises(UserError, match=f"from {first} to {last}, which {builder} has"):
+                Model(builder, attention=attention)
+            with pytest.raises(ValueError, match=f"numbers from {first} to {last}"):
+                getattr(sb_keras, builder)(attention=attention)
+    keras.utils.clear_session()  # and never will be
+
+
 def test_set_changes_nothing_else():
     changed = RECIPE.override(["model.attention.lambda_init=0.05", "epochs=1"])
     assert changed.differences(RECIPE) == [("model.attention.lambda_init", 0.05, 0.1), ("epochs", 1, 200)]
@@ -104,7 +120,7 @@ def test_of_two_settings_of_a_key_the_last_counts():
         ("data.flip=1", "data.flip must be true or false. Received: '1'"),
         ("data.directory=", "data.directory must be a text that is not empty"),
         ("data.mean=1,2", "data.mean must be three numbers, one a channel"),
-        ("data.mean=1,2,x", "data.mean must be a number. Received: 'x'"),
+        ("data.mean=1,2,x", "must be a comma-separated list, each item a number. Received: '1,2,x'"),
         ("data.mean=nan,0,0", "data.mean must be finite. Received: nan"),
         ("data.std=1,0,1", "data.std must be finite and more than 0. Received: 0.0"),
         ("data.std=1,inf,1", "data.std must be finite and more than 0. Received: inf"),
@@ -136,8 +152,16 @@ def test_of_two_settings_of_a_key_the_last_counts():
         ("model.attention.lambda_init=nan", "model.attention.lambda_init: .*finite"),
         ("model.attention.hidden_multiplier=0", "model.attention.hidden_multiplier: .*positive"),
         ("model.attention.gate=swish", "model.attention.gate: .*swish"),
-        ("model.attention.blocks=1-7", "model.attention.blocks must be an integer. Received: '1-7'"),
-        ("model.attention.blocks=0", "model.attention.blocks: .*positive integer. Received: blocks=0"),
+        (
+            "model.attention.blocks=1-7",
+            "model.attention.blocks must be a comma-separated list, each item an integer. Received: '1-7'",
+        ),
+        (
+            "model.attention.blocks=0",
+            "model.attention.blocks: .*positive integers.*: blocks=\\(0,\\)",
+        ),
+        ("model.attention.blocks=2,18", "blocks must be from 1 to 17, which CifarMobileNetV2 has.*: 2,18"),
+        ("lambda=0.1", "unknown key 'lambda' in --set. Did you mean model.attention.lambda_init"),
     ],
 )
 def test_set_refuses(assignment, message):

@@ -34,6 +34,13 @@ def test_equal_trials():
     assert "equal" not in report.table([RATE, GATE], TRIALS, "mean_average_precision")
 
 
+def test_keys_that_end_alike_are_shown_whole():
+    keys = ["model.dropout", "model.attention.dropout", RATE]
+    rows = [Trial("0", dict.fromkeys(keys, "0.1"), 3, (0.9,), "")]
+    head = report.table(keys, rows, "accuracy").splitlines()[0].split()
+    assert head[1:5] == ["model.dropout", "model.attention.dropout", "learning_rate", "epochs"]
+
+
 def test_trials_in_the_middle_of_their_schedule_are_no_rivals():
     """Hyperband's of fewer epochs: not the best, not equal to it, and not what the standard error is of."""
     rows = [

@@ -16,6 +16,8 @@ from recipes.errors import CannotWrite
 from recipes.recipe import Recipe
 from recipes.search import tuner
 
+BLOCKS = "model.attention.blocks"
+
 # keras-tuner 1.4.8 uses a name that Python deprecates.
 pytestmark = [
     pytest.mark.long,
@@ -179,6 +181,24 @@ def test_every_trial_fails(trained, tmp_path, capsys):
     assert not (tmp_path / "s" / "best.json").exists()
 
 
+def test_lists(trained, tmp_path):
+    """Between lists stands a semicolon; one behind a list alone says that it is one."""
+    assert run_tune(tmp_path / "a", "--choice", f"{BLOCKS}=1,2;3;none") == 0
+    assert [recipe.model.attention.blocks for recipe in trained] == [(1, 2), (3,), None]
+    trained.clear()
+    assert run_tune(tmp_path / "b", "--choice", f"{BLOCKS}=1,2;", "--choice", f"{LAMBDA}=0.1,0.2") == 0
+    assert [recipe.model.attention.blocks for recipe in trained] == [(1, 2), (1, 2)]
+
+
+def test_epochs(trained, tmp_path, capsys):
+    """What a trial was trained for, once; not the recipe's own number beside it."""
+    assert run_tune(tmp_path / "s", "--choice", "epochs=2,3") == 0
+    assert [recipe.epochs for recipe in trained] == [2, 3]
+    assert (tmp_path / "s" / "trials.csv").read_text().splitlines()[0].split(",").count("epochs") == 1
+    assert [row["epochs"] for row in read_trials(tmp_path / "s")] == ["2", "3"]
+    assert "trial  epochs  accuracy" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("algorithm", ["random", "bayesian", "hyperband"])
 def test_algorithms(algorithm, trained, tmp_path):
     options = ("--space", "attention", "--algorithm", algorithm, "--trials", "4")
@@ -200,6 +220,10 @@ def test_algorithms(algorithm, trained, tmp_path):
         (("--set", "model.attention.kind=static"), "it has no attention whose values could be searched for"),
         (("--set", "data.name=image_folder"), "image_folder needs --set data.directory"),
         (("--choice", "epochs=1,2,1"), "--choice takes every value of a key once. Received: epochs=1,2,1"),
+        (("--choice", f"{BLOCKS}=1,2;2,1"), f"every value of a key once. Received: {BLOCKS}=1,2;2,1"),
+        (("--choice", f"{LAMBDA}=0.1,0.10"), f"every value of a key once. Received: {LAMBDA}=0.1,0.10"),
+        (("--choice", f"{BLOCKS}=1,2;1,99"), f"{BLOCKS} must be from 1 to 17, which CifarMobileNetV2 has"),
+        (("--choice", "seed=1,2"), "--seeds N trains every trial with N of them"),
         (("--choice", "model.attention.experts=2,8"), "model.attention.experts has no effect where"),
         (("--trials", "0"), "--trials must be at least 1. Received: 0"),
         (("--seeds", "0"), "--seeds must be at least 1. Received: 0"),
