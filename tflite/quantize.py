@@ -98,6 +98,7 @@ def _ranges(manager, content, images, input_range):
     if input_range is not None:
         low, high = input_range
         ranges[names[graph.inputs[0]]] = {"min": np.array([low]), "max": np.array([high])}
+    _narrow_to_what_counts(model, ranges)
     for operator in graph.operators:
         code, output = model.operatorCodes[operator.opcodeIndex].builtinCode, names[operator.outputs[0]]
         inputs = [names[tensor] for tensor in operator.inputs if tensor >= 0]
@@ -109,6 +110,32 @@ def _ranges(manager, content, images, input_range):
             _widen(ranges, inputs[0], 1e-6)  # what is always 0
             _widen(ranges, output, _span(ranges[inputs[0]]) * np.abs(kernel).max() / 127 / 200)
     return ranges
+
+
+def _narrow_to_what_counts(model, ranges):
+    """Narrows the range of a term of a sum with ReLU or ReLU6 to that in which it makes a difference.
+
+    A convolution with attention is T + λA before its ReLU6, and T may be far outside [0, 6], where that of a
+    network without is clamped before it is quantized. With λA in [s, S], whatever T is below −S comes out as
+    0, and above 6 − s as 6. Integers stop at the ends of their range, so that these may be its ends.
+    """
+    (graph,) = model.subgraphs
+    names = [tensor.name.decode() for tensor in graph.tensors]
+    read = [index for each in graph.operators for index in each.inputs] + list(graph.outputs)
+    ends = {schema.ActivationFunctionType.RELU: np.inf, schema.ActivationFunctionType.RELU6: 6.0}
+    for operator in graph.operators:
+        if model.operatorCodes[operator.opcodeIndex].builtinCode != schema.BuiltinOperator.ADD:
+            continue
+        end = ends.get(operator.builtinOptions.fusedActivationFunction)
+        terms = [index for index in operator.inputs if names[index] in ranges]
+        if end is None or len(terms) < 2:
+            continue
+        other, wide = sorted(terms, key=lambda index: _span(ranges[names[index]]))
+        if read.count(wide) == 1:
+            shift = ranges[names[other]]
+            ends_of_range = -np.maximum(shift["max"], 0), end - np.minimum(shift["min"], 0)
+            values = ranges[names[wide]]
+            ranges[names[wide]] = {key: np.clip(value, *ends_of_range) for key, value in values.items()}
 
 
 def _make_room_for_biases(model, ranges):

@@ -63,6 +63,29 @@ def test_a_unit_that_is_never_active_behind_what_is_never_zero():
     np.testing.assert_allclose(predict(interpreter, images), 1 / (1 + np.exp(-1)), atol=1 / 256 + 0.2 / 127)
 
 
+@pytest.mark.parametrize(("activation", "end"), [("relu6", 6.0), ("relu", 60.0)])
+@pytest.mark.parametrize("read_twice", [False, True])
+def test_a_sum_that_is_clamped_has_the_steps_of_its_answer(activation, end, read_twice):
+    """Attention's sum: T is in [-60, 60] here, and counts from -2 to 6 + 2, as the shift is within 2."""
+    inputs = keras.Input((8, 8, 1))
+    trunk = keras.layers.Conv2D(4, 1, use_bias=False, name="trunk")(inputs)
+    average = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    shift = keras.layers.Conv2D(4, 1, activation="sigmoid", use_bias=False)(average)
+    shift = keras.layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(2.0))(shift)
+    outputs = keras.layers.Activation(activation)(keras.layers.Add()([shift, trunk]))
+    model = keras.Model(inputs, keras.layers.Concatenate()([outputs, trunk]) if read_twice else outputs)
+    model.get_layer("trunk").set_weights([np.array([60.0, -60.0, 30.0, 1.0]).reshape(1, 1, 1, 4)])
+    images = np.random.default_rng(0).uniform(-1, 1, size=(20, 8, 8, 1)).astype("float32")
+    interpreter = opened(convert(model, "int8", images))
+    (source,) = interpreter.get_input_details()
+    images = dequantized(quantized(images, source), source)  # not the input's rounding is asked for
+    error = np.abs(predict(interpreter, images) - np.array(model(images)))
+    if read_twice:  # what else it says is still there
+        assert error[..., 4:].max() < 120 / 255
+    else:  # half a step of T and of the answer; those of the shift are a fiftieth
+        assert error.max() < (end + 4 + end) / 255 / 2 * 1.05
+
+
 @pytest.mark.parametrize("smallness", [1e-3, 1e-6, 1e-9, 0])
 @pytest.mark.parametrize("kind", ["full", "depthwise"])
 def test_channels_of_which_the_bias_alone_is_left(kind, smallness):
