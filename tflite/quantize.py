@@ -113,29 +113,33 @@ def _ranges(manager, content, images, input_range):
 
 
 def _narrow_to_what_counts(model, ranges):
-    """Narrows the range of a term of a sum with ReLU or ReLU6 to that in which it makes a difference.
+    """Narrows the range of what attention is added to, or multiplied with, to where it makes a difference.
 
     A convolution with attention is T + λA before its ReLU6, and T may be far outside [0, 6], where that of a
     network without is clamped before it is quantized. With λA in [s, S], whatever T is below −S comes out as
-    0, and above 6 − s as 6. Integers stop at the ends of their range, so that these may be its ends.
+    0, and above 6 − s as 6. Of a product with what is never negative, SE's, T below 0 comes out as 0.
+    Integers stop at the ends of their range, so that these may be its ends.
     """
     (graph,) = model.subgraphs
     names = [tensor.name.decode() for tensor in graph.tensors]
     read = [index for each in graph.operators for index in each.inputs] + list(graph.outputs)
-    ends = {schema.ActivationFunctionType.RELU: np.inf, schema.ActivationFunctionType.RELU6: 6.0}
+    tops = {schema.ActivationFunctionType.RELU: np.inf, schema.ActivationFunctionType.RELU6: 6.0}
     for operator in graph.operators:
-        if model.operatorCodes[operator.opcodeIndex].builtinCode != schema.BuiltinOperator.ADD:
+        code = model.operatorCodes[operator.opcodeIndex].builtinCode
+        if code not in (schema.BuiltinOperator.ADD, schema.BuiltinOperator.MUL):
             continue
-        end = ends.get(operator.builtinOptions.fusedActivationFunction)
+        top = tops.get(operator.builtinOptions.fusedActivationFunction)
         terms = [index for index in operator.inputs if names[index] in ranges]
-        if end is None or len(terms) < 2:
+        if top is None or len(terms) < 2:
             continue
         other, wide = sorted(terms, key=lambda index: _span(ranges[names[index]]))
+        low, high = (ranges[names[other]][key] for key in ("min", "max"))
+        ends = (-np.maximum(high, 0), top - np.minimum(low, 0))
+        if code == schema.BuiltinOperator.MUL:
+            ends = (0.0 if low >= 0 else -np.inf, np.inf)
         if read.count(wide) == 1:
-            shift = ranges[names[other]]
-            ends_of_range = -np.maximum(shift["max"], 0), end - np.minimum(shift["min"], 0)
             values = ranges[names[wide]]
-            ranges[names[wide]] = {key: np.clip(value, *ends_of_range) for key, value in values.items()}
+            ranges[names[wide]] = {key: np.clip(value, *ends) for key, value in values.items()}
 
 
 def _make_room_for_biases(model, ranges):

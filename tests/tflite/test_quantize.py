@@ -63,16 +63,24 @@ def test_a_unit_that_is_never_active_behind_what_is_never_zero():
     np.testing.assert_allclose(predict(interpreter, images), 1 / (1 + np.exp(-1)), atol=1 / 256 + 0.2 / 127)
 
 
-@pytest.mark.parametrize(("activation", "end"), [("relu6", 6.0), ("relu", 60.0)])
 @pytest.mark.parametrize("read_twice", [False, True])
-def test_a_sum_that_is_clamped_has_the_steps_of_its_answer(activation, end, read_twice):
-    """Attention's sum: T is in [-60, 60] here, and counts from -2 to 6 + 2, as the shift is within 2."""
+@pytest.mark.parametrize(
+    ("activation", "join", "expected"),
+    [
+        ("relu6", keras.layers.Add, (10, 6)),
+        ("relu", keras.layers.Add, (62, 60)),
+        ("relu6", keras.layers.Multiply, (60, 6)),
+    ],
+)
+def test_what_is_clamped_has_the_steps_of_its_answer(activation, join, expected, read_twice):
+    """T is in [-60, 60]. Of a sum with a shift within 2 it counts from -2 to 6 + 2, of a product above 0."""
     inputs = keras.Input((8, 8, 1))
     trunk = keras.layers.Conv2D(4, 1, use_bias=False, name="trunk")(inputs)
     average = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
-    shift = keras.layers.Conv2D(4, 1, activation="sigmoid", use_bias=False)(average)
-    shift = keras.layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(2.0))(shift)
-    outputs = keras.layers.Activation(activation)(keras.layers.Add()([shift, trunk]))
+    gate = keras.layers.Conv2D(4, 1, activation="sigmoid", use_bias=False)(average)
+    if join is keras.layers.Add:
+        gate = keras.layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(2.0))(gate)
+    outputs = keras.layers.Activation(activation)(join()([gate, trunk]))
     model = keras.Model(inputs, keras.layers.Concatenate()([outputs, trunk]) if read_twice else outputs)
     model.get_layer("trunk").set_weights([np.array([60.0, -60.0, 30.0, 1.0]).reshape(1, 1, 1, 4)])
     images = np.random.default_rng(0).uniform(-1, 1, size=(20, 8, 8, 1)).astype("float32")
@@ -82,8 +90,10 @@ def test_a_sum_that_is_clamped_has_the_steps_of_its_answer(activation, end, read
     error = np.abs(predict(interpreter, images) - np.array(model(images)))
     if read_twice:  # what else it says is still there
         assert error[..., 4:].max() < 120 / 255
-    else:  # half a step of T and of the answer; those of the shift are a fiftieth
-        assert error.max() < (end + 4 + end) / 255 / 2 * 1.05
+    elif join is keras.layers.Add:  # half a step of T and of the answer; those of the shift are a fiftieth
+        assert error.max() < sum(expected) / 255 / 2 * 1.05
+    else:  # half of T's arrives, with half a step of the gate times what of T is not clamped
+        assert error.max() < (60 / 2 + 6) / 255 / 2 * 1.05 + 6 / 256
 
 
 @pytest.mark.parametrize("smallness", [1e-3, 1e-6, 1e-9, 0])
