@@ -198,7 +198,7 @@ def test_help_lists_the_keys_of_set():
     output, _, _ = start(0, "recipes.train", "--help")
     assert "optimizer.learning_rate  (a number; 0.05)\n      That of the first epoch, or " in output
     assert "model.attention.positions  (comma-separated: a text that is not empty; expand,depthwise" in output
-    assert "steps_per_epoch  (an integer or null; none)" in output
+    assert "steps_per_epoch  (an integer or none; none)" in output
 
 
 @pytest.mark.parametrize(

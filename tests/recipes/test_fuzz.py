@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import types
 import typing
 import zipfile
 
@@ -67,10 +68,13 @@ def check_types(node):
         value, hint = getattr(node, field.name), hints[field.name]
         if dataclasses.is_dataclass(value):
             check_types(value)
-        elif typing.get_origin(hint) is tuple:
-            assert all(type(item) is typing.get_args(hint)[0] for item in value)
+            continue
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        items = [typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple]
+        if items and isinstance(value, tuple):
+            assert all(type(item) is items[0] for item in value)
         else:
-            assert type(value) in (typing.get_args(hint) or (hint,))
+            assert type(value) in options
 
 
 @given(st.sampled_from(KEYS), plausible | st.text(max_size=30))

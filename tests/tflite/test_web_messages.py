@@ -52,7 +52,7 @@ def test_page_says_what_is_wrong_and_keeps_what_it_has(page, tmp_path):
 
         assert message in page.inner_text("#message")
         assert page.inner_text("#message").endswith("Model and picture stay as they were.")
-        assert page.inner_text("#model-name") == "cifar10-mobilenetv2-sb"
+        assert page.inner_text("#model-name") == "photos-mobilenetv2-sb"
         names, shares = answer(page)
         assert before[0] == names
         np.testing.assert_array_equal(before[1], shares)
