@@ -25,8 +25,13 @@ def fine_tuned(method, model, dataset, recipe, quantize, metadata=None):
         UserError: If the network cannot be compressed so.
     """
     compression, takes = recipe.compression, pixel_input(recipe.data)
-    epoch = dataclasses.replace(recipe, epochs=1, steps_per_epoch=compression.steps_per_epoch)
-    epoch = dataclasses.replace(epoch, steps_per_execution=1)
+    epoch = dataclasses.replace(  # the learning rate is the compression's
+        recipe,
+        epochs=1,
+        steps_per_epoch=compression.steps_per_epoch,
+        steps_per_execution=1,
+        optimizer=dataclasses.replace(recipe.optimizer, warmup_epochs=0, schedule_epochs=None),
+    )
     steps = compression.epochs * epoch.steps(len(dataset.train))
     print(
         f"fine-tuning, {steps} steps: the first takes a minute or more, as TensorFlow traces it", flush=True

@@ -13,6 +13,7 @@ from refusals import refused
 
 import sb_keras
 from recipes import data as data_sets
+from recipes import registry
 from recipes.command import exit_code
 from recipes.run_directory import RunDirectory
 from sb_keras import Attention
@@ -37,6 +38,20 @@ def command(*arguments):
 
 
 assert_refused = functools.partial(refused, command)
+
+
+@needs_tfmot
+@pytest.mark.parametrize("method", ["qat", "prune"])
+def test_a_recipe_that_warms_up(method, monkeypatch):
+    """Fine-tuning has a learning rate of its own; that of photographs and boxes warms up for an epoch."""
+    from tflite import fine_tuning
+
+    monkeypatch.setitem(fine_tuning.METHODS, "prune", lambda model, batches, **settings: model)
+    monkeypatch.setattr(fine_tuning, "build", lambda *args, **kwargs: b"a file")
+    settings = ["epochs=9", "optimizer.warmup_epochs=2"]
+    recipe = registry.find("digits-mobilenetv2-sb").override(settings)
+    dataset = data_sets.load(recipe.data)
+    assert fine_tuning.fine_tuned(method, None, dataset, recipe, "float32") == b"a file"
 
 
 @needs_tfmot
