@@ -134,8 +134,9 @@ def _narrow_to_what_counts(model, ranges):
             continue
         other, wide = sorted(terms, key=lambda index: _span(ranges[names[index]]))
         low, high = (ranges[names[other]][key] for key in ("min", "max"))
-        ends = (-np.maximum(high, 0), top - np.minimum(low, 0))
-        if code == schema.BuiltinOperator.MUL:
+        if code == schema.BuiltinOperator.ADD:
+            ends = (-np.maximum(high, 0), top - np.minimum(low, 0))
+        else:
             ends = (0.0 if low >= 0 else -np.inf, np.inf)
         if read.count(wide) == 1:
             values = ranges[names[wide]]

@@ -9,7 +9,6 @@ static ×0.35's.
 
 import collections
 import pathlib
-import statistics
 import sys
 import tempfile
 
@@ -20,6 +19,8 @@ from recipes.files import check_new_file, write_bytes, write_csv
 from recipes.plots import new_figure, save
 from recipes.processor import processor
 from recipes.run_directory import RunDirectory
+from recipes.search.fronts import points_of
+from recipes.search.report import Trial
 from recipes.tasks import task_of
 from sb_keras.table import format_table
 from tflite.export import convert
@@ -31,15 +32,18 @@ HEAD = ("network", "quantization", "times_static", "ms", "size_mb", "test_accura
 RUNS = 300
 
 
-def scores():
-    """For every network a recipe and its runs' accuracies: `{name: (recipe, [accuracy, ...])}`."""
+def trained():
+    """Of every network a recipe and its runs: `{name: (recipe, Trial)}`."""
     found = collections.defaultdict(list)
     for file in sorted(pathlib.Path(__file__).parent.glob("*/result.json")):
         name = file.parent.name.rpartition("-")[0]
         if name != CONTROL:
             found[name].append(RunDirectory(file.parent))
-    names = sorted(found, key=lambda name: name != FIRST)
-    return {name: (found[name][0].recipe, [r.result["test_accuracy"] for r in found[name]]) for name in names}
+    networks = {}
+    for name in sorted(found, key=lambda name: name != FIRST):
+        recipe, accuracies = found[name][0].recipe, tuple(r.result["test_accuracy"] for r in found[name])
+        networks[name] = recipe, Trial(name, {}, recipe.epochs, accuracies, "")
+    return networks
 
 
 def timed(recipes, quantization):
@@ -57,20 +61,19 @@ def timed(recipes, quantization):
         return measure(paths, runs=RUNS)
 
 
-def plot(rows, path):
+def plot(points_by_file, path):
     """Accuracy over latency, a panel a quantization; steps join those that no other one beats in both."""
-    names = list(dict.fromkeys(row[0] for row in rows))
     figure, grid = new_figure(columns=2, size=(11.0, 4.6), sharey=True)
-    for axes, quantization in zip(grid[0], ("float32", "int8"), strict=True):
-        shown = (row for row in rows if row[1] == quantization and 100 * row[5] > LEAST)
-        points = sorted(shown, key=lambda row: row[2])
-        for name, _, times, *_, accuracy, deviation, seeds in points:
-            color = f"C{names.index(name) % 10}"
-            bar = 100 * deviation if seeds > 1 else None
-            style = {"fmt": "o" if seeds > 1 else "s", "color": color, "capsize": 3, "label": name}
-            axes.errorbar(times, 100 * accuracy, bar, **style)
-        front = [p for n, p in enumerate(points) if all(p[5] > other[5] for other in points[:n])]
-        axes.step([p[2] for p in front], [100 * p[5] for p in front], where="post", color="0.7", zorder=0)
+    names = [point.trial.trial for point in points_by_file["float32"]]
+    for axes, (quantization, points) in zip(grid[0], points_by_file.items(), strict=True):
+        for point in points:
+            trial, several = point.trial, len(point.trial.scores) > 1
+            if 100 * trial.score > LEAST:
+                color, bar = f"C{names.index(trial.trial) % 10}", 100 * trial.deviation if several else None
+                style = {"fmt": "o" if several else "s", "color": color, "capsize": 3, "label": trial.trial}
+                axes.errorbar(point.cost, 100 * trial.score, bar, **style)
+        front = [(point.cost, 100 * point.trial.score) for point in points if point.is_on_front]
+        axes.step(*zip(*front, strict=True), where="post", color="0.7", zorder=0)
         axes.set(title=f"{quantization} file", xlabel="× static ×0.35's time")
     grid[0][0].set(ylabel="test accuracy / %", ylim=(LEAST, None))
     handles, labels = grid[0][0].get_legend_handles_labels()
@@ -81,20 +84,20 @@ def plot(rows, path):
 def main(csv, png):
     for path in (csv, png):
         check_new_file(path)
-    networks, rows = scores(), []
+    networks, points, rows = trained(), {}, []
+    trials = [trial for _, trial in networks.values()]
     for quantization in ("float32", "int8"):
         measured = timed({name: recipe for name, (recipe, _) in networks.items()}, quantization)
-        for (name, (_, accuracies)), row in zip(networks.items(), measured, strict=True):
-            deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-            accuracy = statistics.mean(accuracies), deviation, len(accuracies)
-            rows.append(
-                (name, quantization, row.ratio, row.latency_ms_median, row.size_bytes / 1e6, *accuracy)
-            )
+        points[quantization] = points_of(trials, [row.ratio for row in measured])
+        for trial, row in zip(trials, measured, strict=True):
+            cost = row.ratio, row.latency_ms_median, row.size_bytes / 1e6
+            deviation = trial.deviation if len(trial.scores) > 1 else 0.0
+            rows.append((trial.trial, quantization, *cost, trial.score, deviation, len(trial.scores)))
     print(processor())
     cells = [[*row[:2], *(f"{cell:.3g}" for cell in row[2:])] for row in rows]
     print(format_table(HEAD, cells, "<<>>>>>>"))
     write_csv(csv, HEAD, rows)
-    plot(rows, png)
+    plot(points, png)
 
 
 if __name__ == "__main__":

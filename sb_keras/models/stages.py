@@ -64,24 +64,16 @@ def inverted_residuals(
     Returns:
         The last block's output tensor.
     """
-    block = first_block
-    expands = [always_expand or stage.expand_ratio != 1 for stage in stages for _ in range(stage.repeats)]
-    attentions = attention.by_block(
-        {number: POSITIONS if has else POSITIONS[1:] for number, has in enumerate(expands, first_block)}
-    )
-    for stage in stages:
-        for repeat in range(stage.repeats):
-            x = _inverted_residual(
-                x,
-                dataclasses.replace(stage, strides=1 if repeat else stage.strides),
-                attentions[block],
-                always_expand,
-                project_shortcut,
-                max_value,
-                f"block{block}",
-                padding,
-            )
-            block += 1
+    blocks = [
+        dataclasses.replace(stage, strides=1 if repeat else stage.strides)
+        for stage in stages
+        for repeat in range(stage.repeats)
+    ]
+    positions = [POSITIONS if always_expand or each.expand_ratio != 1 else POSITIONS[1:] for each in blocks]
+    attentions = attention.by_block(dict(enumerate(positions, first_block)))
+    for block, (number, own) in zip(blocks, attentions.items(), strict=True):
+        name = f"block{number}"
+        x = _inverted_residual(x, block, own, always_expand, project_shortcut, max_value, name, padding)
     return x
 
 

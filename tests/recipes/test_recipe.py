@@ -4,14 +4,12 @@ import dataclasses
 import json
 import math
 
-import keras
 import pytest
 
-import sb_keras
 from recipes.errors import UserError
 from recipes.recipe import Recipe
 from recipes.registry import PAPER, RECIPES
-from recipes.settings import BLOCKS, Compression, Model, Optimizer
+from recipes.settings import Compression, Optimizer
 
 RECIPE = RECIPES["cifar10-mobilenetv2-sb"]
 
@@ -77,20 +75,6 @@ def test_set(assignment, expected):
         value = getattr(value, name)
     assert value == expected
     assert type(value) is type(expected)
-
-
-@pytest.mark.parametrize("builder", BLOCKS)
-def test_blocks_are_those_of_the_networks(builder):
-    first, last = BLOCKS[builder]
-    with keras.StatelessScope(initialize_variables=False):  # weights have shapes and are not drawn
-        Model(builder, attention=sb_keras.Attention("sb", blocks=(first, last))).build(320, 10)
-        for block in {first - 1, last + 1} - {0}:
-            attention = sb_keras.Attention("sb", blocks=(block,))
-            with pytest.raises(UserError, match=f"from {first} to {last}, which {builder} has"):
-                Model(builder, attention=attention)
-            with pytest.raises(ValueError, match=f"numbers from {first} to {last}"):
-                getattr(sb_keras, builder)(attention=attention)
-    keras.utils.clear_session()  # and never will be
 
 
 def test_set_changes_nothing_else():

@@ -10,6 +10,7 @@ import sb_keras
 from recipes import registry
 from recipes.errors import UserError
 from recipes.registry import PAPER, RECIPES
+from recipes.settings import BLOCKS, Model
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0)
 KINDS = ("static", "se-block", "se", "sb", "dyconv")
@@ -226,6 +227,20 @@ def test_parameters_are_the_papers(name, parameters):
         model = recipe.model.build(image_size=32, classes=10)
     keras.utils.clear_session()  # and never will be
     assert round(sb_keras.profile(model).total.parameters / 1e6, 3) == parameters
+
+
+@pytest.mark.parametrize("builder", BLOCKS)
+def test_blocks_are_those_of_the_networks(builder):
+    first, last = BLOCKS[builder]
+    with keras.StatelessScope(initialize_variables=False):  # weights have shapes and are not drawn
+        Model(builder, attention=sb_keras.Attention("sb", blocks=(first, last))).build(320, 10)
+        for block in {first - 1, last + 1} - {0}:
+            attention = sb_keras.Attention("sb", blocks=(block,))
+            with pytest.raises(UserError, match=f"from {first} to {last}, which {builder} has"):
+                Model(builder, attention=attention)
+            with pytest.raises(ValueError, match=f"numbers from {first} to {last}"):
+                getattr(sb_keras, builder)(attention=attention)
+    keras.utils.clear_session()  # and never will be
 
 
 def test_find_a_file(tmp_path):

@@ -237,27 +237,6 @@ def test_wrong_input(options, message, trained, tmp_path, capsys):
     assert not trained
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        ({"TUNER_ID": "chief"}, "Received: no KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT"),
-        ({"ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "2000"}, "Received: no KERASTUNER_TUNER_ID"),
-        (
-            {"TUNER_ID": "chief", "ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "abc"},
-            "KERASTUNER_ORACLE_PORT must be a port, from 1 to 65535. Received: abc",
-        ),
-    ],
-)
-def test_incomplete_variables_of_several_processes(variables, message, tmp_path, monkeypatch, capsys):
-    for name, value in variables.items():
-        monkeypatch.setenv(f"KERASTUNER_{name}", value)
-    assert run_tune(tmp_path / "s", "--space", "lambda") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert message in line
-    assert not (tmp_path / "s").exists()
-
-
 def test_kinds_of_attention_need_not_have_all_the_values(trained, tmp_path):
     """λ with static is trained as what it is; the table shows both."""
     kinds = ("--choice", "model.attention.kind=static,sb", "--choice", f"{LAMBDA}=0.1,0.5")

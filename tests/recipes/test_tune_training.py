@@ -190,3 +190,24 @@ def test_hyperband_goes_on_from_fewer_epochs(tmp_path, run_train):
         assert exit_code(lambda r=recipe, w=whole: train.main([str(r), "--run-dir", str(w.path)])) == 0
         for ours, theirs in zip(run.load_model().weights, whole.load_model().weights, strict=True):
             np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"TUNER_ID": "chief"}, "Received: no KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT"),
+        ({"ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "2000"}, "Received: no KERASTUNER_TUNER_ID"),
+        (
+            {"TUNER_ID": "chief", "ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "abc"},
+            "KERASTUNER_ORACLE_PORT must be a port, from 1 to 65535. Received: abc",
+        ),
+    ],
+)
+def test_incomplete_variables_of_several_processes(variables, message, tmp_path, monkeypatch, capsys):
+    for name, value in variables.items():
+        monkeypatch.setenv(f"KERASTUNER_{name}", value)
+    assert run_tune(tmp_path / "s", "--space", "lambda") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not (tmp_path / "s").exists()
