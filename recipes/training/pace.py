@@ -54,9 +54,13 @@ class Pace(keras.callbacks.Callback):
         (first, began), (last, ended) = self._ends[0], self._ends[-1]
         now, pace = time.perf_counter(), ""
         tracing = began - self._started if not self._epochs else 0  # once; the others are steps as well
-        self._epochs.append(now - self._started - tracing)
+        seconds = now - self._started - tracing
         if last > first:
-            pace = f"{(last - first) * self.recipe.batch_size / (ended - began):.0f} images/s; "
+            step = (ended - began) / (last - first)
+            pace = f"{self.recipe.batch_size / step:.0f} images/s; "
+            # A training that goes on within an epoch counts its own steps of it alone.
+            seconds += (self.params["steps"] - last) * step
+        self._epochs.append(seconds)
         left = (self.recipe.epochs - epoch - 1) * statistics.median(self._epochs)
         metric, rows = self.recorder.metric, self.recorder.rows
         best = max(rows, key=lambda row: row[metric])

@@ -2,6 +2,7 @@
 
 import signal
 import time
+import types
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from recipes.errors import Terminated
 from recipes.run_directory import RunDirectory
 from recipes.training import loop
 from recipes.training.monitoring import StopOnDivergence, Validation
+from recipes.training.pace import Pace
 from recipes.training.within_epoch import Position, Snapshot, Snapshots
 
 # What a training goes on with does not depend on graphs; test_kills.py has them.
@@ -242,3 +244,19 @@ def test_a_failed_write_ends_the_training(tmp_path):
         model.fit(np.zeros((4, 4)), np.zeros((4, 4)), 1, callbacks=[snapshots], verbose=0)
     with pytest.raises(Terminated):
         Snapshots(tmp_path / "file.npz", recipe, 4, minutes=0).terminate()
+
+
+def test_time_left_after_a_part_of_an_epoch(monkeypatch, capsys):
+    """25 of 100 steps: the first in 20 s, the others in 0.5 s each; an epoch's steps take 49.5 s, validation 6."""
+    clock = types.SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr("recipes.training.pace.time", clock)
+    recorder = types.SimpleNamespace(metric="val_accuracy", rows=[{"epoch": 2, "val_accuracy": 0.5}])
+    pace = Pace(types.SimpleNamespace(epochs=3, batch_size=10), recorder)
+    pace.set_params({"steps": 100})
+    pace.on_epoch_begin(1)
+    for step in range(25):
+        clock.now += 0.5 if step else 20
+        pace.on_train_batch_end(step)
+    clock.now += 6
+    pace.on_epoch_end(1)
+    assert "20 images/s; 56 s left; best" in capsys.readouterr().out
