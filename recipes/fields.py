@@ -110,9 +110,11 @@ def _parse(hint, text, key):
             return None
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
     if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
+        item, parts = typing.get_args(hint)[0], [part.strip() for part in text.split(",")]
+        if not parts[-1]:  # nothing at all, or a comma at the end, as Python writes a tuple of one
+            parts.pop()
         try:
-            return tuple(_parse(item, part.strip(), key) for part in text.split(",") if part.strip())
+            return tuple(_parse(item, part, key) for part in parts)
         except UserError:
             what = _described(hint, "a comma-separated list, each item")
             raise UserError(f"{key} must be {what}. Received: {text!r}") from None

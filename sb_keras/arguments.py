@@ -12,7 +12,7 @@ def check_choice(name, value, choices):
 
 
 def check_positive_integer(name, value):
-    if not (isinstance(value, numbers.Integral) and int(value) > 0):
+    if not _is_positive_integer(value):
         raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
     return int(value)
 
@@ -20,7 +20,7 @@ def check_positive_integer(name, value):
 def check_positive_integers(name, values):
     """At least one, of any iterable: in order, each once."""
     found = tuple(values) if isinstance(values, collections.abc.Iterable) else ()
-    if not found or not all(isinstance(value, numbers.Integral) and int(value) > 0 for value in found):
+    if not found or not all(map(_is_positive_integer, found)):
         received = found if found and not isinstance(values, str) else values
         raise ValueError(f"`{name}` must be positive integers, at least one. Received: {name}={received!r}")
     return tuple(sorted(set(map(int, found))))
@@ -46,3 +46,8 @@ def check_rate(name, value):
 
 def _is_finite(value):
     return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _is_positive_integer(value):
+    # True is an integer to Python, and 1; who writes it means something else.
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0

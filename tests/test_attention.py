@@ -81,6 +81,7 @@ def test_is_hashable_and_frozen():
         ({"blocks": "12"}, r"`blocks` must be positive integers, at least one. Received: blocks='12'"),
         ({"blocks": (1, 0)}, r"`blocks` must be positive integers, .* Received: blocks=\(1, 0\)"),
         ({"blocks": [1.5]}, r"`blocks` must be positive integers, .* Received: blocks=\(1.5,\)"),
+        ({"blocks": (True,)}, r"`blocks` must be positive integers, .* Received: blocks=\(True,\)"),
     ],
 )
 def test_wrong_fields(arguments, message):

@@ -105,6 +105,7 @@ def test_of_two_settings_of_a_key_the_last_counts():
         ("data.directory=", "data.directory must be a text that is not empty"),
         ("data.mean=1,2", "data.mean must be three numbers, one a channel"),
         ("data.mean=1,2,x", "must be a comma-separated list, each item a number. Received: '1,2,x'"),
+        ("data.mean=1,,2", "must be a comma-separated list, each item a number. Received: '1,,2'"),
         ("data.mean=nan,0,0", "data.mean must be finite. Received: nan"),
         ("data.std=1,0,1", "data.std must be finite and more than 0. Received: 0.0"),
         ("data.std=1,inf,1", "data.std must be finite and more than 0. Received: inf"),
