@@ -50,6 +50,8 @@ def check_effects(recipe, keys, before):
         needs = _NEEDS.get(key, ())
         if key == "data.flip" and recipe.data.task == "detection":
             needs = (("data.augmentation", ("ssd",)),)
+        if key == "model.freeze" and recipe.model.backbone is None and recipe.model.weights is None:
+            needs = (("model.weights", ("imagenet", "a path")),)
         received = str(values[key])
         received = received if received.isprintable() else repr(received)  # a line stays one
         for other, useful in needs:

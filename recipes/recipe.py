@@ -4,10 +4,11 @@ import dataclasses
 import json
 import pathlib
 
+from recipes.compression import Compression
 from recipes.effects import check_effects
 from recipes.errors import UserError, check_in_range, check_one_of
 from recipes.fields import flat_items, from_values, replace
-from recipes.settings import BUILDERS, Compression, Data, Model, Optimizer
+from recipes.settings import BUILDERS, Data, Model, Optimizer
 
 CLASS_WEIGHTS = ("balanced",)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -180,7 +181,7 @@ def _add_new_keys(values):
     if not isinstance(values, dict):
         return
     new = {
-        "model": {"backbone": None, "weights": None},
+        "model": {"backbone": None, "weights": None, "freeze": None},
         "data": {
             "train_splits": [],
             "test_splits": [],

@@ -1,4 +1,4 @@
-"""The parts of a recipe: network, images, optimizer, and compression."""
+"""The parts of a recipe: network, images, optimizer."""
 
 import dataclasses
 import math
@@ -20,6 +20,7 @@ BLOCKS = {
     "SSDLite": (1, 17),
 }
 OPTIMIZERS = ("sgd", "adamw")
+FREEZES = ("batch_norm", "backbone")
 SCHEDULES = ("cosine", "linear", "constant")
 
 
@@ -36,6 +37,9 @@ class Model:
         weights: What the network, or a detector's backbone, begins with: `"imagenet"` or the path of a weight
             file, as the builders take it, or a run directory; None for random weights. What knows other
             classes begins anew.
+        freeze: What stays as it began where the network began trained: `"batch_norm"`, the normalizations,
+            which then normalize as they do at inference, or `"backbone"`, everything but the attention and
+            what begins anew; None for nothing.
     """
 
     builder: str = "CifarMobileNetV2"
@@ -44,6 +48,7 @@ class Model:
     dropout: float = 0.0
     backbone: str | None = None
     weights: str | None = None
+    freeze: str | None = None
 
     def __post_init__(self):
         check_one_of("model.builder", self.builder, [name for names in BUILDERS.values() for name in names])
@@ -60,6 +65,13 @@ class Model:
                     "a detector begins with model.weights or with model.backbone. "
                     f"Received: {self.weights} and {self.backbone}"
                 )
+        if self.freeze is not None:
+            check_one_of("model.freeze", self.freeze, FREEZES)
+        if self.freeze == "backbone" and self.attention.kind in ("dyconv", "condconv"):
+            raise UserError(
+                "model.freeze=backbone needs static, se-block, se or sb: dynamic convolutions weigh kernels "
+                f"of the backbone, which are equal at first. Received: {self.attention.kind}"
+            )
         check_in_range("model.width_multiplier", self.width_multiplier, above=0)
         check_in_range("model.dropout", self.dropout, least=0, below=1)
 
@@ -268,30 +280,3 @@ class Optimizer:
             "constant": 1.0,
         }[self.schedule]
         return self.learning_rate * factor
-
-
-@dataclasses.dataclass(frozen=True)
-class Compression:
-    """How the trained network is fine-tuned while it is pruned, clustered or rounded to 8-bit integers.
-
-    Attributes:
-        epochs: Passes over the training images.
-        steps_per_epoch: Steps after which an epoch ends early; None for all images.
-        learning_rate: Adam's, at first; it falls to 0 on a cosine.
-        sparsity: Share of the weights that pruning sets to zero in every layer.
-        clusters: Number of different weights that clustering leaves every layer.
-    """
-
-    epochs: int = 3
-    steps_per_epoch: int | None = None
-    learning_rate: float = 1e-4
-    sparsity: float = 0.5
-    clusters: int = 16
-
-    def __post_init__(self):
-        check_in_range("compression.epochs", self.epochs, least=1)
-        if self.steps_per_epoch is not None:
-            check_in_range("compression.steps_per_epoch", self.steps_per_epoch, least=1)
-        check_in_range("compression.learning_rate", self.learning_rate, above=0)
-        check_in_range("compression.sparsity", self.sparsity, above=0, below=1)
-        check_in_range("compression.clusters", self.clusters, least=2)

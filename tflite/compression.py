@@ -11,8 +11,8 @@ import math
 import tensorflow as tf
 
 import sb_keras
+from recipes.compression import Compression
 from recipes.errors import UserError
-from recipes.recipe import Compression
 from sb_keras.graph import as_functional, inner_layers, operation_of, tensor_names
 from sb_keras.layers import DynamicConv
 from sb_keras.tf_keras_bridge import to_tf_keras
@@ -35,7 +35,7 @@ def prune(model, batches, compression=DEFAULTS, progress=None):
         batches: A float32 array of images (n, height, width, channels), preprocessed as for training, or
             a `tf.data.Dataset` of batches of them, whose labels, if it has any, are ignored. One pass is an
             epoch.
-        compression: A `recipes.recipe.Compression`.
+        compression: A `recipes.compression.Compression`.
         progress: Called after every step with the number of steps done and of all steps.
 
     Returns:
@@ -149,6 +149,7 @@ def _prepared(batches, compression):
 
 def _folded(model):
     folded = sb_keras.fold(model)
+    folded.trainable = True  # what was frozen in training has to adapt as well
     for layer in inner_layers(folded):
         if isinstance(layer, DynamicConv):
             raise UserError(

@@ -19,6 +19,7 @@ class Classification(Task):
 
     def compiled_model(self, recipe, classes):
         model = recipe.model.build(recipe.data.image_size, classes)
+        self.freeze(model, recipe.model)
         loss = "sparse_categorical_crossentropy"
         if recipe.label_smoothing:
             loss = sb_keras.losses.SmoothedCrossentropy(recipe.label_smoothing)

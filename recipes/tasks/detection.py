@@ -32,6 +32,7 @@ class Detection(Task):
                 sb_keras.models.load_backbone(model, classifier)
             except ValueError as error:
                 raise UserError(f"model.backbone={recipe.model.backbone}: {error}") from error
+        self.freeze(model, recipe.model)
         model.compile(
             recipe.optimizer.build(self.head(model), self.attention(model)),
             loss={"classes": sb_keras.detection.ClassLoss(), "boxes": sb_keras.detection.BoxLoss()},

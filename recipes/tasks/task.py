@@ -47,6 +47,23 @@ class Task(abc.ABC):
         dynamic = (layer for layer in model.layers if isinstance(layer, sb_keras.layers.DynamicConv))
         return [*attention, *{layer.routing_network.name for layer in dynamic}]
 
+    def freeze(self, model, settings):
+        """Freezes what `model.freeze` says, before the model is compiled.
+
+        Args:
+            model: The network, with the weights that it begins with.
+            settings: The recipe's `recipes.settings.Model`.
+        """
+        import keras
+
+        if settings.freeze is None or (settings.weights is None and settings.backbone is None):
+            return
+        learning = {*self.head(model), *self.attention(model)}
+        for layer in model.layers:
+            is_norm = isinstance(layer, keras.layers.BatchNormalization)
+            if layer.name not in learning and (is_norm or settings.freeze == "backbone"):
+                layer.trainable = False
+
     @abc.abstractmethod
     def classes_of(self, model) -> int:
         """How many classes a network tells apart."""

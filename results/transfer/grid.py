@@ -18,8 +18,10 @@ import numpy as np
 
 TRAINED = ("3e-5", "1e-4", "3e-4")
 RANDOM = ("3e-4", "1e-3", "3e-3")
+FROZEN = ("1e-4", "3e-4", "1e-3")
 # What was attached at ten or a hundred times the rate of what was trained already.
 FAST = {"sb-0-fast": 10, "sb-0-faster": 100, "sb-pointwise-0-fast": 10, "dyconv-fast": 10}
+FAST |= {"sb-0-frozen-norms": 10, "sb-0-frozen": 10}
 POINTWISE = "model.attention.positions=expand,project"
 # In the order in which they decide most.
 VARIANTS = {
@@ -33,6 +35,10 @@ VARIANTS = {
     "sb-0-faster": (TRAINED, []),
     "sb-pointwise-0-fast": (TRAINED, [POINTWISE]),
     "dyconv-fast": (TRAINED, ["model.attention.kind=dyconv"]),
+    "static-frozen-norms": (TRAINED, ["model.attention.kind=static", "model.freeze=batch_norm"]),
+    "sb-0-frozen-norms": (TRAINED, ["model.freeze=batch_norm"]),
+    "static-frozen": (FROZEN, ["model.attention.kind=static", "model.freeze=backbone"]),
+    "sb-0-frozen": (FROZEN, ["model.freeze=backbone"]),
     "random-static": (RANDOM, ["model.attention.kind=static"]),
     "random-sb": (RANDOM, ["model.attention.lambda_init=0.1"]),
 }
@@ -53,6 +59,7 @@ def train(arguments, variant, rate, seed):
         "early_stopping_epochs=none",
         f"seed={seed}",
         f"model.weights={weights}",
+        "model.freeze=none",
         f"optimizer.learning_rate={rate}",
         f"optimizer.head_learning_rate={10 * float(rate):g}",
         *VARIANTS[variant][1],

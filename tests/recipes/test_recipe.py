@@ -6,10 +6,11 @@ import math
 
 import pytest
 
+from recipes.compression import Compression
 from recipes.errors import UserError
 from recipes.recipe import Recipe
 from recipes.registry import PAPER, RECIPES
-from recipes.settings import Compression, Optimizer
+from recipes.settings import Optimizer
 
 RECIPE = RECIPES["cifar10-mobilenetv2-sb"]
 

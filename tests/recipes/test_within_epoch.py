@@ -247,7 +247,7 @@ def test_a_failed_write_ends_the_training(tmp_path):
 
 
 def test_time_left_after_a_part_of_an_epoch(monkeypatch, capsys):
-    """25 of 100 steps: the first in 20 s, the others in 0.5 s each; an epoch's steps take 49.5 s, validation 6."""
+    """25 of 100 steps: the first in 20 s, the others in 0.5 s each; then 6 s of validation."""
     clock = types.SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
     monkeypatch.setattr("recipes.training.pace.time", clock)
     recorder = types.SimpleNamespace(metric="val_accuracy", rows=[{"epoch": 2, "val_accuracy": 0.5}])

@@ -2,7 +2,7 @@
 
 import keras
 
-from recipes.settings import Compression
+from recipes.compression import Compression
 from sb_keras.layers import BatchNormalization, ShiftBalance, SqueezeExcite
 
 # So small a rate that the weights keep all digits that are compared.

@@ -15,8 +15,8 @@ from compressed import FROZEN, is_depthwise, kernels
 
 import sb_keras
 from recipes.command import exit_code
+from recipes.compression import Compression
 from recipes.errors import UserError
-from recipes.settings import Compression
 from sb_keras import ShuffleNetV2
 from sb_keras.layers import DynamicConv2D, ShiftBalance
 from tflite.interpreter import open_content, predict

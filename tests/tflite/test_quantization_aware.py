@@ -10,8 +10,8 @@ from ai_edge_litert.interpreter import Interpreter
 from compressed import FROZEN, kernels
 
 import sb_keras
+from recipes.compression import Compression
 from recipes.errors import UserError
-from recipes.settings import Compression
 from tflite.delegation import find_delegation
 from tflite.interpreter import predict
 
