@@ -149,8 +149,8 @@ def _prepared(batches, compression):
 
 def _folded(model):
     folded = sb_keras.fold(model)
-    folded.trainable = True  # what was frozen in training has to adapt as well
     for layer in inner_layers(folded):
+        layer.trainable = True  # what was frozen in training has to adapt as well
         if isinstance(layer, DynamicConv):
             raise UserError(
                 f"layer '{layer.name}' is a dynamic convolution: it computes its kernel for every image, and "
