@@ -1,8 +1,11 @@
 """Your own photographs: a few hundred, in a folder a class, on a network that is trained on ImageNet.
 
 MobileNetV2 ×1.0 begins with the weights of `keras.applications` and a new classifier, whose learning rate is
-ten times that of the rest. Shift-and-Balance is attached with λ = 0: the network is the trained one until λ
-has learned otherwise. AdamW, warm-up for one epoch, learning rate falling to 0 on a cosine, batches of 32.
+ten times that of the rest. Shift-and-Balance is attached with λ = 0, and learns as fast as the classifier:
+the network is the trained one until λ has learned otherwise. The trained network's normalizations stay as
+they are and normalize by their averages (`model.freeze`), as Keras's guide to transfer learning has it: the
+statistics of 32 pictures at a time would spoil what is known. AdamW, warm-up for one epoch, learning rate
+falling to 0 on a cosine, batches of 32.
 Training pictures are cropped, mirrored and changed in color; every class weighs the same in the loss,
 however many pictures it has. A tenth of the training pictures are held out, and after ten epochs
 without a better accuracy on them the training ends with the best weights.
@@ -20,7 +23,7 @@ KINDS = {"static": sb_keras.Attention("static"), "sb": sb_keras.Attention("sb", 
 RECIPES = tuple(
     Recipe(
         name=f"photos-mobilenetv2-{kind}",
-        model=Model("MobileNetV2", 1.0, attention, dropout=0.2, weights="imagenet"),
+        model=Model("MobileNetV2", 1.0, attention, dropout=0.2, weights="imagenet", freeze="batch_norm"),
         data=Data(
             name="image_folder",
             image_size=160,
@@ -32,8 +35,9 @@ RECIPES = tuple(
         ),
         optimizer=Optimizer(
             name="adamw",
-            learning_rate=3e-4,
-            head_learning_rate=3e-3,
+            learning_rate=1e-4,
+            head_learning_rate=1e-3,
+            attention_learning_rate=1e-3 if kind == "sb" else None,
             weight_decay=0.05,
             schedule="cosine",
             warmup_epochs=1,

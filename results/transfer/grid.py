@@ -21,7 +21,7 @@ RANDOM = ("3e-4", "1e-3", "3e-3")
 FROZEN = ("1e-4", "3e-4", "1e-3")
 # What was attached at ten or a hundred times the rate of what was trained already.
 FAST = {"sb-0-fast": 10, "sb-0-faster": 100, "sb-pointwise-0-fast": 10, "dyconv-fast": 10}
-FAST |= {"sb-0-frozen-norms": 10, "sb-0-frozen": 10}
+FAST |= {"sb-0-frozen-norms": 10, "sb-0-frozen": 10, "sb-0-frozen-small": 10}
 POINTWISE = "model.attention.positions=expand,project"
 # In the order in which they decide most.
 VARIANTS = {
@@ -39,6 +39,7 @@ VARIANTS = {
     "sb-0-frozen-norms": (TRAINED, ["model.freeze=batch_norm"]),
     "static-frozen": (FROZEN, ["model.attention.kind=static", "model.freeze=backbone"]),
     "sb-0-frozen": (FROZEN, ["model.freeze=backbone"]),
+    "sb-0-frozen-small": (FROZEN, ["model.freeze=backbone", "model.attention.hidden_multiplier=0.0625"]),
     "random-static": (RANDOM, ["model.attention.kind=static"]),
     "random-sb": (RANDOM, ["model.attention.lambda_init=0.1"]),
 }
