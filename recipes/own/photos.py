@@ -5,10 +5,9 @@ ten times that of the rest. Shift-and-Balance is attached with λ = 0, and learn
 the network is the trained one until λ has learned otherwise. The trained network's normalizations stay as
 they are and normalize by their averages (`model.freeze`), as Keras's guide to transfer learning has it: the
 statistics of 32 pictures at a time would spoil what is known. AdamW, warm-up for one epoch, learning rate
-falling to 0 on a cosine, batches of 32.
-Training pictures are cropped, mirrored and changed in color; every class weighs the same in the loss,
-however many pictures it has. A tenth of the training pictures are held out, and after ten epochs
-without a better accuracy on them the training ends with the best weights.
+falling to 0 on a cosine, batches of 32. Training pictures are cropped, mirrored and changed in color; every
+class weighs the same in the loss, however many pictures it has. A tenth of the training pictures are held
+out, and after ten epochs without a better accuracy on them the training ends with the best weights.
 
 The weights are downloaded once (14 MB); without a network, `model.weights` takes the path of the file.
 

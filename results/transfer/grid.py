@@ -65,8 +65,8 @@ def train(arguments, variant, rate, seed):
         f"optimizer.head_learning_rate={10 * float(rate):g}",
         *VARIANTS[variant][1],
     ]
-    if variant in FAST:
-        settings.append(f"optimizer.attention_learning_rate={FAST[variant] * float(rate):g}")
+    fast = f"{FAST[variant] * float(rate):g}" if variant in FAST else "none"
+    settings.append(f"optimizer.attention_learning_rate={fast}")
     options = [option for setting in settings for option in ("--set", setting)]
     command = [sys.executable, "-m", "recipes.train", "photos-mobilenetv2-sb", *options, "--run-dir", run]
     subprocess.run(command, check=True)
