@@ -3,22 +3,21 @@
 from recipes.data.catalog import CATALOG
 from recipes.errors import UserError
 from recipes.fields import flat_items
-from recipes.settings import BUILDERS
+from recipes.settings import BUILDERS, DYNAMIC
 
 _KIND, _GATE = "model.attention.kind", "model.attention.gate"
-_DYNAMIC = ("dyconv", "condconv")
-_ATTENTION = ("se-block", "se", "sb", *_DYNAMIC)
-_TEMPERATURE = ((_KIND, _DYNAMIC), (_GATE, ("softmax",)))
+_ATTENTION = ("se-block", "se", "sb", *DYNAMIC)
+_TEMPERATURE = ((_KIND, DYNAMIC), (_GATE, ("softmax",)))
 # For a key the others that it needs, and which of their values.
 _NEEDS = {
-    "model.attention.positions": ((_KIND, ("se", "sb", *_DYNAMIC)),),
+    "model.attention.positions": ((_KIND, ("se", "sb", *DYNAMIC)),),
     "model.attention.blocks": ((_KIND, _ATTENTION),),
     "model.attention.placement": ((_KIND, ("se", "sb")),),
     "model.attention.gate": ((_KIND, _ATTENTION),),
     "model.attention.lambda_init": ((_KIND, ("sb",)),),
     "model.attention.hidden_multiplier": ((_KIND, _ATTENTION),),
     "model.attention.dropout": ((_KIND, _ATTENTION),),
-    "model.attention.experts": ((_KIND, _DYNAMIC),),
+    "model.attention.experts": ((_KIND, DYNAMIC),),
     "model.attention.temperature": _TEMPERATURE,
     "temperature_epochs": _TEMPERATURE,
     "model.dropout": (("model.builder", BUILDERS["classification"]),),
@@ -50,7 +49,7 @@ def check_effects(recipe, keys, before):
         needs = _NEEDS.get(key, ())
         if key == "data.flip" and recipe.data.task == "detection":
             needs = (("data.augmentation", ("ssd",)),)
-        if key == "model.freeze" and recipe.model.backbone is None and recipe.model.weights is None:
+        if key == "model.freeze" and not recipe.model.begins_trained:
             needs = (("model.weights", ("imagenet", "a path")),)
         received = str(values[key])
         received = received if received.isprintable() else repr(received)  # a line stays one

@@ -21,6 +21,7 @@ BLOCKS = {
 }
 OPTIMIZERS = ("sgd", "adamw")
 FREEZES = ("batch_norm", "backbone")
+DYNAMIC = ("dyconv", "condconv")  # kinds of attention whose kernels depend on the image
 SCHEDULES = ("cosine", "linear", "constant")
 
 
@@ -67,13 +68,18 @@ class Model:
                 )
         if self.freeze is not None:
             check_one_of("model.freeze", self.freeze, FREEZES)
-        if self.freeze == "backbone" and self.attention.kind in ("dyconv", "condconv"):
+        if self.freeze == "backbone" and self.attention.kind in DYNAMIC:
             raise UserError(
                 "model.freeze=backbone needs static, se-block, se or sb: dynamic convolutions weigh kernels "
                 f"of the backbone, which are equal at first. Received: {self.attention.kind}"
             )
         check_in_range("model.width_multiplier", self.width_multiplier, above=0)
         check_in_range("model.dropout", self.dropout, least=0, below=1)
+
+    @property
+    def begins_trained(self):
+        """Whether the network, or a detector's backbone, begins with weights that were trained."""
+        return self.weights is not None or self.backbone is not None
 
     def build(self, image_size, classes):
         """Builds the classifier or detector for square RGB images of `image_size` pixels.

@@ -100,7 +100,7 @@ def card(runs):
     first, recipe = runs[0], runs[0].recipe
     classes, optimizer = first.result["classes"], recipe.optimizer
     named = ", ".join(classes[:12]) + (", …" if len(classes) > 12 else "")
-    begins = "trained weights" if recipe.model.weights or recipe.model.backbone else "random weights"
+    begins = "trained weights" if recipe.model.begins_trained else "random weights"
     return [
         f"## {first.place.removeprefix('results/')}",
         "",

@@ -56,7 +56,7 @@ class Task(abc.ABC):
         """
         import keras
 
-        if settings.freeze is None or (settings.weights is None and settings.backbone is None):
+        if settings.freeze is None or not settings.begins_trained:
             return
         learning = {*self.head(model), *self.attention(model)}
         for layer in model.layers:

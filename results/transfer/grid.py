@@ -20,8 +20,11 @@ TRAINED = ("3e-5", "1e-4", "3e-4")
 RANDOM = ("3e-4", "1e-3", "3e-3")
 FROZEN = ("3e-5", "1e-4", "3e-4", "1e-3")
 # What was attached at ten or a hundred times the rate of what was trained already.
-FAST = {"sb-0-fast": 10, "sb-0-faster": 100, "sb-pointwise-0-fast": 10, "dyconv-fast": 10}
-FAST |= {"sb-0-frozen-norms": 10, "sb-0-frozen": 10, "sb-0-frozen-small": 10}
+FAST = {
+    **dict.fromkeys(("sb-0-fast", "sb-pointwise-0-fast", "dyconv-fast"), 10),
+    **dict.fromkeys(("sb-0-frozen-norms", "sb-0-frozen", "sb-0-frozen-small"), 10),
+    "sb-0-faster": 100,
+}
 POINTWISE = "model.attention.positions=expand,project"
 # In the order in which they decide most.
 VARIANTS = {
