@@ -53,9 +53,24 @@ def check_effects(recipe, keys, before):
             needs = (("model.weights", ("imagenet", "a path")),)
         received = str(values[key])
         received = received if received.isprintable() else repr(received)  # a line stays one
+        if key == "optimizer.learning_rate" and (others := _rates_beside_a_frozen_backbone(recipe)):
+            raise UserError(
+                f"{key} has no effect where model.freeze is backbone: what learns there has "
+                f"{' and '.join(others)}. Received: {received}"
+            )
         for other, useful in needs:
             if needed[other] not in useful:
                 raise UserError(
                     f"{key} has no effect where {other} is {needed[other]}: it needs {' or '.join(useful)}. "
                     f"Received: {received}"
                 )
+
+
+def _rates_beside_a_frozen_backbone(recipe):
+    """The keys of the rates of all that learns, if the backbone doesn't and none is the common one."""
+    if recipe.model.freeze != "backbone" or not recipe.model.begins_trained:
+        return []
+    keys = ["head_learning_rate", "attention_learning_rate"]
+    keys = keys[:1] if recipe.model.attention.kind == "static" else keys
+    have = all(getattr(recipe.optimizer, key) is not None for key in keys)
+    return [f"optimizer.{key}" for key in keys] if have else []

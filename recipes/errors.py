@@ -17,10 +17,11 @@ class Terminated(KeyboardInterrupt):
 
 
 def check_one_of(key, value, known):
-    """Raises a `UserError` unless the value is one of the known ones."""
+    """Raises a `UserError` unless the value is one of the known ones, of which one may be None."""
     if value not in known:
-        hint = suggestion(value, known)
-        listed = ", ".join(known)
+        words = [each for each in known if each is not None]
+        hint = suggestion(value, words)
+        listed = ", ".join([*words, "none (in JSON null)"] if None in known else words)
         raise UserError(f"{key} must be one of {listed}. Received: {value!r}{'.' if hint else ''}{hint}")
 
 

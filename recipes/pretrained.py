@@ -51,13 +51,23 @@ def follow(recipe, assignments):
 
 
 def remark(recipe):
-    """A line about attention that takes from a network what `model.weights` know; empty if it does not."""
-    kind, weights = recipe.model.attention.kind, recipe.model.weights
-    if weights is None or kind in ("static", "sb", "dyconv"):
+    """A line about attention that takes from a network what `model.weights` know, and about a `model.freeze`
+    that freezes nothing; empty if there is neither.
+    """
+    attention, weights = recipe.model.attention, recipe.model.weights
+    if recipe.model.freeze is not None and not recipe.model.begins_trained:
+        return f"note: model.freeze={recipe.model.freeze} freezes nothing, as no weights are trained"
+    kind = attention.kind
+    if weights is None or kind in ("static", "dyconv") or (kind == "sb" and attention.lambda_init == 0):
         return ""
     trained = _recipe_of(weights)
     if trained is not None and trained.model.attention.kind == kind:
         return ""
+    if kind == "sb":
+        return (
+            f"note: with λ from {attention.lambda_init:g} a network does not begin as the one that "
+            "model.weights are of; with model.attention.lambda_init=0 it does"
+        )
     return (
         f"note: with {kind} a network does not begin as the one that model.weights are of, and most of what "
         "that one knows is lost; with sb and dyconv it does"

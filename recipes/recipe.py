@@ -10,7 +10,7 @@ from recipes.errors import UserError, check_in_range, check_one_of
 from recipes.fields import flat_items, from_values, replace
 from recipes.settings import BUILDERS, Data, Model, Optimizer
 
-CLASS_WEIGHTS = ("balanced",)
+CLASS_WEIGHTS = ("balanced", None)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -66,8 +66,7 @@ class Recipe:
         check_one_of("precision", self.precision, PRECISIONS)
         check_in_range("label_smoothing", self.label_smoothing, least=0, below=1)
         check_in_range("steps_per_execution", self.steps_per_execution, least=1)
-        if self.class_weights is not None:
-            check_one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
+        check_one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
         if self.early_stopping_epochs is not None:
             check_in_range("early_stopping_epochs", self.early_stopping_epochs, least=1)
         span = self.optimizer.schedule_epochs or self.epochs

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import sys
 from typing import Any
@@ -71,10 +72,14 @@ class RunDirectory:
             if [key for key, *_ in differences] == ["epochs"]:
                 self._check_epochs(recipe)
             elif differences:
-                listed = in_words(differences)
+                theirs = shlex.quote(str(self._recipe_file))
+                way_on = f"go on with that one: {theirs} in place of a recipe's name, without --set"
                 if [key for key, *_ in differences] == ["data.directory"]:
-                    listed += f"; if the folder was moved, change it in {self._recipe_file}"
-                raise UserError(f"{self.path} belongs to another recipe: {listed}. Choose another --run-dir")
+                    way_on = f"change it in {theirs} if the folder was moved"
+                raise UserError(
+                    f"{self.path} belongs to another recipe: {in_words(differences)}. "
+                    f"Choose another --run-dir, or {way_on}"
+                )
         elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is not a directory; choose another --run-dir")
         elif self.path.is_dir() and any(not is_temporary(path) for path in self.path.iterdir()):

@@ -20,7 +20,7 @@ BLOCKS = {
     "SSDLite": (1, 17),
 }
 OPTIMIZERS = ("sgd", "adamw")
-FREEZES = ("batch_norm", "backbone")
+FREEZES = ("batch_norm", "backbone", None)
 DYNAMIC = ("dyconv", "condconv")  # kinds of attention whose kernels depend on the image
 SCHEDULES = ("cosine", "linear", "constant")
 
@@ -66,11 +66,10 @@ class Model:
                     "a detector begins with model.weights or with model.backbone. "
                     f"Received: {self.weights} and {self.backbone}"
                 )
-        if self.freeze is not None:
-            check_one_of("model.freeze", self.freeze, FREEZES)
+        check_one_of("model.freeze", self.freeze, FREEZES)
         if self.freeze == "backbone" and self.attention.kind in DYNAMIC:
             raise UserError(
-                "model.freeze=backbone needs static, se-block, se or sb: dynamic convolutions weigh kernels "
+                "model.freeze=backbone needs sb, static, se-block or se: dynamic convolutions weigh kernels "
                 f"of the backbone, which are equal at first. Received: {self.attention.kind}"
             )
         check_in_range("model.width_multiplier", self.width_multiplier, above=0)

@@ -55,8 +55,9 @@ def attach(model, attention: str | Attention = "sb", layers=None):
         A functional `keras.Model`, not compiled. Its weights are copies.
 
     Raises:
-        ValueError: If attention of the kind cannot leave the function as it is, a layer is unknown or cannot
-            have attention, or no layer gets any. An `Attention` whose `lambda_init` is not 0 is taken.
+        ValueError: If attention of the kind cannot leave the function as it is, a layer is unknown, cannot
+            have attention or is frozen where it is to be dynamic, or no layer gets any. An `Attention` whose
+            `lambda_init` is not 0 is taken.
 
     Example:
 
@@ -83,6 +84,13 @@ def attach(model, attention: str | Attention = "sb", layers=None):
             f"Received: {attention.gate!r}"
         )
     chosen = {id(each.layer): each for each in choose(model, attention, layers)}
+    frozen = [each.layer.name for each in chosen.values() if not each.layer.trainable]
+    if attention.kind == "dyconv" and frozen:
+        raise ValueError(
+            "Dynamic convolutions learn by their kernels, which are equal at first, and these are frozen: "
+            f"{', '.join(frozen[:3])}{', …' if len(frozen) > 3 else ''}. Set `trainable` of the layers, or "
+            'choose others by `layers`, or attach "sb"'
+        )
     return _with_attention(model, attention, chosen)
 
 
@@ -198,7 +206,6 @@ def _dynamic(each, attention):
         padding=layer.padding,
         use_bias=layer.use_bias,
         dtype=layer.dtype_policy,
-        trainable=layer.trainable,
         name=layer.name,
     )
 

@@ -163,6 +163,10 @@ def test_frozen_layers_stay_frozen_and_policies_are_kept(x):
     assert not result.layers[-1].trainable
     assert not result.get_layer("frozen").trainable_weights
     assert result.get_layer("frozen_sb").trainable_weights
+    with pytest.raises(ValueError, match=r"by their kernels.*these are frozen: frozen\. Set"):
+        sb_keras.attach(model, "dyconv")
+    dynamic = sb_keras.attach(model, "dyconv", layers=["half"])
+    assert dynamic.get_layer("half").routing_network.trainable_weights
     assert result.get_layer("half_sb").compute_dtype == "float16"
     assert largest_difference(result(x), model(x)) == 0
 

@@ -22,10 +22,19 @@ FROZEN = ("3e-5", "1e-4", "3e-4", "1e-3")
 # What was attached at ten or a hundred times the rate of what was trained already.
 FAST = {
     **dict.fromkeys(("sb-0-fast", "sb-pointwise-0-fast", "dyconv-fast"), 10),
-    **dict.fromkeys(("sb-0-frozen-norms", "sb-0-frozen", "sb-0-frozen-small"), 10),
+    **dict.fromkeys(("sb-0-frozen-norms", "sb-0-frozen", "sb-0-frozen-small", "sb-0-frozen-scales"), 10),
     "sb-0-faster": 100,
 }
 POINTWISE = "model.attention.positions=expand,project"
+# What learns beside the classifier has its rate, as attention has.
+NORMS_FAST = "optimizer.learning_rate={fast}"
+# Trained by normalizations.py, which lets these learn while the averages stay.
+CONTROLS = {
+    "static-frozen-offsets": "offsets",
+    "static-frozen-scales": "scales-and-offsets",
+    "sb-0-frozen-scales": "scales-and-offsets",
+    "static-averages": "scales-and-offsets",
+}
 # In the order in which they decide most.
 VARIANTS = {
     "static": (TRAINED, ["model.attention.kind=static"]),
@@ -43,6 +52,10 @@ VARIANTS = {
     "static-frozen": (FROZEN, ["model.attention.kind=static", "model.freeze=backbone"]),
     "sb-0-frozen": (FROZEN, ["model.freeze=backbone"]),
     "sb-0-frozen-small": (FROZEN, ["model.freeze=backbone", "model.attention.hidden_multiplier=0.0625"]),
+    "static-frozen-offsets": (FROZEN, ["model.attention.kind=static", "model.freeze=backbone", NORMS_FAST]),
+    "static-frozen-scales": (FROZEN, ["model.attention.kind=static", "model.freeze=backbone", NORMS_FAST]),
+    "sb-0-frozen-scales": (FROZEN, ["model.freeze=backbone", NORMS_FAST]),
+    "static-averages": (TRAINED, ["model.attention.kind=static"]),
     "random-static": (RANDOM, ["model.attention.kind=static"]),
     "random-sb": (RANDOM, ["model.attention.lambda_init=0.1"]),
 }
@@ -56,6 +69,7 @@ def train(arguments, variant, rate, seed):
         return kept
     run = arguments.runs / kept.name
     weights = "none" if variant.startswith("random") else arguments.weights
+    is_frozen = "model.freeze=backbone" in VARIANTS[variant][1]  # nothing has the common rate
     settings = [
         f"data.directory={arguments.pictures}",
         "data.image_size=96",
@@ -64,14 +78,17 @@ def train(arguments, variant, rate, seed):
         f"seed={seed}",
         f"model.weights={weights}",
         "model.freeze=none",
-        f"optimizer.learning_rate={rate}",
+        *([] if is_frozen else [f"optimizer.learning_rate={rate}"]),
         f"optimizer.head_learning_rate={10 * float(rate):g}",
-        *VARIANTS[variant][1],
+        *(setting.format(fast=f"{10 * float(rate):g}") for setting in VARIANTS[variant][1]),
     ]
     fast = f"{FAST[variant] * float(rate):g}" if variant in FAST else "none"
     settings.append(f"optimizer.attention_learning_rate={fast}")
     options = [option for setting in settings for option in ("--set", setting)]
-    command = [sys.executable, "-m", "recipes.train", "photos-mobilenetv2-sb", *options, "--run-dir", run]
+    program = ["-m", "recipes.train"]
+    if variant in CONTROLS:
+        program = [pathlib.Path(__file__).with_name("normalizations.py"), CONTROLS[variant]]
+    command = [sys.executable, *program, "photos-mobilenetv2-sb", *options, "--run-dir", run]
     subprocess.run(command, check=True)
     kept.mkdir(parents=True, exist_ok=True)
     for name in KEPT:

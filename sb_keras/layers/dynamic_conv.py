@@ -103,6 +103,7 @@ class DynamicConv(ChannelsLast):
             normalize=self.normalize_routing,
             data_format=self.data_format,
             dtype=self.dtype_policy,
+            trainable=self.trainable,
             name="routing",
         )
         self.routing_network.build(input_shape)

@@ -52,6 +52,8 @@ class Excitation(ChannelsLast):
         self.normalize = normalize
         self.input_spec = _MAP_OR_AVERAGE
 
+        common = {"dtype": self.dtype_policy, "trainable": self.trainable}
+
         # The paper's PyTorch code draws fully connected weights from N(0, 0.01).
         def dense(size, name):
             initializer = keras.initializers.RandomNormal(stddev=0.01)
@@ -59,12 +61,12 @@ class Excitation(ChannelsLast):
                 size,
                 use_bias=use_bias,
                 kernel_initializer=initializer,
-                dtype=self.dtype_policy,
                 name=name,
+                **common,
             )
 
         def norm(name):
-            return BatchNormalization(dtype=self.dtype_policy, name=name) if normalize else None
+            return BatchNormalization(name=name, **common) if normalize else None
 
         self.squeeze = dense(hidden_units, "squeeze")
         self.squeeze_bn = norm("squeeze_bn")
@@ -173,6 +175,7 @@ class ChannelAttention(ChannelsLast):
             normalize=self.normalize,
             data_format=self.data_format,
             dtype=self.dtype_policy,
+            trainable=self.trainable,  # which Keras passes on only to layers that are there already
             name="excitation",
         )
         self.excitation.build(inputs_shape)

@@ -50,6 +50,25 @@ def test_keras_file_round_trip(tmp_path, rng, name):
 
 
 @every_layer
+def test_what_is_frozen_is_so_after_loading_and_can_learn_again(tmp_path, rng, name):
+    """Keras freezes what is within a layer only where it is there already."""
+    x = images(rng, 3, 8, 7, CHANNELS)
+    model = model_of(name)
+    learning = [w.path for w in model.trainable_weights]
+    model.layers[-1].trainable = False
+    model.save(tmp_path / "model.keras")
+    for loaded in (keras.saving.load_model(tmp_path / "model.keras"), keras.models.clone_model(model)):
+        assert not loaded.trainable_weights
+        loaded.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in loaded.weights])
+        before = loaded.get_weights()
+        np.testing.assert_array_equal(loaded(x, training=True), loaded(x))
+        for weight, value in zip(loaded.weights, before, strict=True):  # neither moving average has moved
+            np.testing.assert_array_equal(weight, value)
+        loaded.layers[-1].trainable = True
+        assert [w.path for w in loaded.trainable_weights] == learning
+
+
+@every_layer
 def test_unknown_sizes(rng, name):
     model = model_of(name)
     signature = [tf.TensorSpec((None, None, None, CHANNELS))]

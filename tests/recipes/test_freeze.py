@@ -6,6 +6,7 @@ import pytest
 
 import sb_keras
 from recipes.errors import UserError
+from recipes.pretrained import remark
 from recipes.registry import RECIPES
 from recipes.tasks import task_of
 
@@ -97,9 +98,29 @@ def test_frozen_layers_adapt_to_pruning(weights, rng):
 
 def test_wrong_settings():
     photos = RECIPES["photos-mobilenetv2-sb"]
-    with pytest.raises(UserError, match=r"model.freeze must be one of batch_norm, backbone. Received: 'all'"):
+    expected = r"model.freeze must be one of batch_norm, backbone, none \(in JSON null\)\. Received: 'all'"
+    with pytest.raises(UserError, match=expected):
         photos.override(["model.freeze=all"])
-    with pytest.raises(UserError, match=r"freeze=backbone needs static.* Received: dyconv"):
+    with pytest.raises(UserError, match=r"freeze=backbone needs sb.* Received: dyconv"):
         photos.override(["model.freeze=backbone", "model.attention.kind=dyconv"])
     with pytest.raises(UserError, match=r"model.freeze has no effect where model.weights is None"):
         RECIPES["cifar10-mobilenetv2-sb"].override(["model.freeze=batch_norm"])
+
+
+@pytest.mark.parametrize("kind", ["sb", "static"])
+def test_a_rate_by_which_nothing_learns_is_refused(kind):
+    settings = ["model.freeze=backbone", "optimizer.learning_rate=3e-3"]
+    name = f"photos-mobilenetv2-{kind}"
+    with pytest.raises(UserError, match=r"learning_rate has no effect where model.freeze is backbone"):
+        RECIPES[name].override(settings)
+    RECIPES[name].override([*settings, "optimizer.head_learning_rate=none"])
+
+
+def test_remarks():
+    static, sb = (RECIPES[f"photos-mobilenetv2-{kind}"] for kind in ("static", "sb"))
+    assert remark(static) == remark(sb) == ""
+    assert "model.freeze=batch_norm freezes nothing" in remark(sb.override(["model.weights=none"]))
+    assert remark(sb.override(["model.weights=none", "model.freeze=none"])) == ""
+    assert "with λ from 0.1 a network does not begin as" in remark(
+        static.override(["model.attention.kind=sb"])
+    )

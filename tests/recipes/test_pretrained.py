@@ -61,7 +61,7 @@ def test_attention_that_takes_what_the_weights_know_is_remarked(files, tmp_path)
         assert pretrained.remark(PHOTOS.override([weights, f"model.attention.kind={kind}"], idle=True)) == ""
     squeezed = PHOTOS.override([weights, "model.attention.kind=se"], idle=True)
     assert pretrained.remark(squeezed).startswith("note: with se a network does not begin as the one that")
-    assert pretrained.remark(squeezed.override(["model.weights=none"])) == ""
+    assert pretrained.remark(squeezed.override(["model.weights=none", "model.freeze=none"])) == ""
     # Those of a training with the same attention have it.
     (tmp_path / "recipe.json").write_text(squeezed.to_json())
     assert pretrained.remark(squeezed.override([f"model.weights={tmp_path / 'best.keras'}"])) == ""

@@ -54,8 +54,8 @@ def test_a_folder_that_was_moved(tmp_path):
     run, file = RunDirectory(tmp_path / "run"), tmp_path / "run" / "recipe.json"
     run.claim(RECIPE.override(["data.directory=old"]))
     message = (
-        "data.directory is 'old' there, 'new' here; if the folder was moved, change it in "
-        rf"{re.escape(str(file))}\. Choose another --run-dir$"
+        r"data.directory is 'old' there, 'new' here\. Choose another --run-dir, or change it in "
+        rf"{re.escape(str(file))} if the folder was moved$"
     )
     with pytest.raises(UserError, match=message):
         run.check(RECIPE.override(["data.directory=new"]))
