@@ -18,6 +18,7 @@ import threading
 from typing import Any
 
 from recipes.errors import Terminated, UserError, suggestion
+from recipes.fields import documented_keys
 
 # Those that train; Keras can also be told by its own configuration file.
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -62,18 +63,20 @@ class Parser(argparse.ArgumentParser):
             text += " (default: %(default)s)"
             self.add_argument("recipe", metavar="RECIPE", nargs="?", default=default, help=text)
 
-    def add_set(self, keys, metavar="KEY=VALUE", text="changes the recipe; the keys are below"):
+    def add_set(self, recipe, metavar="KEY=VALUE", text="changes the recipe; the keys are below", keys=""):
         """`--set`, with a list of its keys under the help.
 
         Args:
-            keys: Rows of `recipes.fields.documented_keys`.
+            recipe: The recipe whose keys and values are listed.
             metavar: What it takes, in short.
             text: What it does.
+            keys: What those begin with that it takes.
         """
         self.add_argument("--set", metavar=metavar, action="append", default=[], help=text)
-        lines = ["keys of --set:"]
-        for key, kind, default, sentence in keys:
-            lines += [f"  {key}  ({kind}; {default})", textwrap.indent(textwrap.fill(sentence, 94), " " * 6)]
+        lines = [f"keys of --set, and the values of {recipe.name}:"]
+        rows = [row for row in documented_keys(recipe) if row[0].startswith(keys)]
+        for key, kind, value, sentence in rows:
+            lines += [f"  {key}  ({kind}; {value})", textwrap.indent(textwrap.fill(sentence, 94), " " * 6)]
         self.epilog = "\n".join(lines)
 
     def add_run_dir(self):

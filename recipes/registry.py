@@ -1,6 +1,7 @@
 """All recipes by name."""
 
 import pathlib
+import sys
 
 from recipes.errors import UserError, suggestion
 from recipes.own import boxes, photos
@@ -11,6 +12,12 @@ DEFAULT = "digits-mobilenetv2-sb"
 _FAMILIES = (digits, imagenet, tiny_imagenet, voc, cifar10, photos, boxes)
 RECIPES = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
 PAPER = (*imagenet.PAPER, *voc.PAPER, *cifar10.PAPER)
+
+
+def named(argv=None):
+    """The recipe that a program's arguments name, for its help; the default one if they name none."""
+    words = sys.argv[1:] if argv is None else argv
+    return RECIPES[next((word for word in words if word in RECIPES), DEFAULT)]
 
 
 def find(name):

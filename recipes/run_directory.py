@@ -76,10 +76,8 @@ class RunDirectory:
                 way_on = f"go on with that one: {theirs} in place of a recipe's name, without --set"
                 if [key for key, *_ in differences] == ["data.directory"]:
                     way_on = f"change it in {theirs} if the folder was moved"
-                raise UserError(
-                    f"{self.path} belongs to another recipe: {in_words(differences)}. "
-                    f"Choose another --run-dir, or {way_on}"
-                )
+                other = f"{self.path} belongs to another recipe: {in_words(differences)}"
+                raise UserError(f"{other}. Choose another --run-dir, or {way_on}")
         elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is not a directory; choose another --run-dir")
         elif self.path.is_dir() and any(not is_temporary(path) for path in self.path.iterdir()):

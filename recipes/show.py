@@ -17,7 +17,6 @@ from recipes.command import Parser, exit_code, start_keras
 from recipes.data import load, to_pixels
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
-from recipes.fields import documented_keys
 from recipes.files import check_outputs, write_csv
 from recipes.tasks import task_of
 from sb_keras.table import format_table
@@ -28,7 +27,7 @@ NAMED = 20
 def main(argv=None):
     parser = Parser("recipes.show", __doc__)
     parser.add_recipe(registry.DEFAULT)
-    parser.add_set(documented_keys(registry.RECIPES[registry.DEFAULT]))
+    parser.add_set(registry.named(argv))
     parser.add_argument("--out", metavar="FILE.png", required=True, help="the picture to write")
     parser.add_argument("--pictures", type=int, default=12, metavar="N", help="default: %(default)s")
     parser.add_csv("the counts")

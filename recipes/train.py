@@ -14,7 +14,6 @@ from recipes import pretrained, registry
 from recipes.command import Parser, exit_code, interrupted, start_keras
 from recipes.data.catalog import check
 from recipes.errors import Terminated, UserError, check_in_range
-from recipes.fields import documented_keys
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
 from recipes.training import CHECKPOINT_MINUTES, STRATEGIES
@@ -23,7 +22,7 @@ from recipes.training import CHECKPOINT_MINUTES, STRATEGIES
 def main(argv=None):
     parser = Parser("recipes.train", __doc__)
     parser.add_recipe(registry.DEFAULT)
-    parser.add_set(documented_keys(registry.RECIPES[registry.DEFAULT]))
+    parser.add_set(registry.named(argv))
     parser.add_argument("--run-dir", metavar="DIR", required=True, help="where everything is written")
     parser.add_argument("--strategy", choices=STRATEGIES, default="one-device", help="tf.distribute strategy")
     parser.add_argument(

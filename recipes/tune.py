@@ -19,7 +19,6 @@ from recipes import pretrained, registry
 from recipes.command import Parser, exit_code, start_keras
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
-from recipes.fields import documented_keys
 from recipes.files import replacing, write_text
 from recipes.search.costs import COSTS
 from recipes.search.directory import check as check_directory
@@ -33,7 +32,7 @@ def main(argv=None, costs=COSTS, module="recipes.tune"):
     parser = Parser(module, __doc__)
     parser.add_recipe()
     parser.add_argument("--run-dir", metavar="DIR", required=True, help="where everything is written")
-    parser.add_set(documented_keys(registry.RECIPES[registry.DEFAULT]))
+    parser.add_set(registry.named(argv))
     parser.add_argument("--space", choices=SPACES, help="which values to try (default: lambda, Table 8)")
     parser.add_argument(
         "--choice",

@@ -16,7 +16,6 @@ from recipes.command import Parser, exit_code, start_keras
 from recipes.data import load
 from recipes.data.catalog import check
 from recipes.errors import UserError
-from recipes.fields import documented_keys
 from recipes.files import check_outputs, check_tflite, write_bytes, write_csv
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
@@ -42,8 +41,7 @@ def main(argv=None):
     parser.add_argument(
         "--quantize", choices=QUANTIZATIONS, help="of a pruned or clustered network (default: float32)"
     )
-    keys = documented_keys(registry.RECIPES[registry.DEFAULT])
-    parser.add_set([key for key in keys if key[0].startswith("compression.")], "compression.KEY=VALUE")
+    parser.add_set(registry.RECIPES[registry.DEFAULT], "compression.KEY=VALUE", keys="compression.")
     parser.add_model()
     parser.add_csv("the table of the two files")
     parser.add_argument("--layers-csv", metavar="FILE", help="also write the table of the layers")

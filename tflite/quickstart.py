@@ -14,7 +14,6 @@ from recipes.command import Parser, exit_code, start_keras
 from recipes.data import load
 from recipes.data.catalog import check
 from recipes.errors import UserError
-from recipes.fields import documented_keys
 from recipes.files import write_bytes, write_csv
 from recipes.run_directory import RunDirectory
 from sb_keras.table import format_table
@@ -27,7 +26,7 @@ HEAD = ("network", "Keras accuracy", "TFLite accuracy", "parameters", "file size
 def main(argv=None):
     parser = Parser("tflite.quickstart", __doc__)
     parser.add_argument("--run-dir", metavar="DIR", default="runs/quickstart", help="default: %(default)s")
-    parser.add_set(documented_keys(registry.RECIPES[registry.DEFAULT]), text="changes both recipes")
+    parser.add_set(registry.RECIPES[registry.DEFAULT], text="changes both recipes")
     args = parser.parse_args(argv)
     folder = pathlib.Path(args.run_dir)
 
