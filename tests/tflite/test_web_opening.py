@@ -1,6 +1,7 @@
 """Tests of what the web page shows when it opens, in headless Chromium: the page as it is committed."""
 
 import json
+import shutil
 
 import pytest
 from page import WEB, idle
@@ -37,14 +38,21 @@ def test_page_opens_with_a_picture_that_the_model_is_right_on(page, content):
     assert page.locator("#pictures [aria-pressed=true] img").get_attribute("src") == opening["file"]
 
 
-def test_page_shows_a_wrong_answer_as_it_is(page, content):
-    answers = [classify(WEB / each["file"], WEB / content["model"])[0] for each in content["pictures"]]
-    pairs = zip(content["pictures"], answers, strict=True)
-    wrong, (label, probability) = next(pair for pair in pairs if pair[0]["class"] != pair[1][0])
-    page.get_by_role("button", name=wrong["class"], exact=True).click()
+def test_page_shows_a_wrong_answer_as_it_is(open_page, content, tmp_path):
+    for folder in ("models", "pictures"):
+        shutil.copytree(WEB / folder, tmp_path / folder)
+    first, second, *_ = content["pictures"]
+    swapped = [{**first, "class": second["class"]}, {**second, "class": first["class"]}]
+    changed = json.dumps({**content, "pictures": swapped, "opening": None})
+    (tmp_path / "models" / "bundle.json").write_text(changed)
+    label, probability = classify(WEB / first["file"], WEB / content["model"])[0]
+    assert label == first["class"]
+
+    page = open_page(tmp_path)
+    page.get_by_role("button", name=second["class"], exact=True).click()
     idle(page)
 
-    assert page.inner_text("#caption") == wrong["class"]
+    assert page.inner_text("#caption") == second["class"]
     assert page.inner_text("#summary").startswith(f"{label}, {100 * probability:.1f} %")
 
 
