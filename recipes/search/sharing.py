@@ -6,6 +6,7 @@ by a file, and the chief looks at these: the processes have the search's directo
 """
 
 import contextlib
+import datetime
 import os
 import pathlib
 import threading
@@ -116,9 +117,22 @@ class SharedOracle(keras_tuner.Oracle):
             self.tuner_ids.add(tuner_id)
         return trial
 
+    @keras_tuner.synchronized
+    def end_trial(self, trial):
+        if (
+            trial.trial_id not in self.end_order
+        ):  # else a chief has ended it, and was killed before it said so
+            super().end_trial(trial)
+
     def set_state(self, state):
         super().set_state(state)
         self._were_ongoing = dict(self.ongoing_trials)
+        # keras-tuner saves a trial before its display notes when it began, and fails where that ends.
+        display, now = self._display, datetime.datetime.now()
+        display.search_start = display.search_start or now
+        for number, trial in enumerate(self.start_order, 1):
+            display.trial_start.setdefault(trial, now)
+            display.trial_number.setdefault(trial, number)
 
     def reload(self):
         super().reload()
