@@ -119,9 +119,8 @@ class SharedOracle(keras_tuner.Oracle):
 
     @keras_tuner.synchronized
     def end_trial(self, trial):
-        if (
-            trial.trial_id not in self.end_order
-        ):  # else a chief has ended it, and was killed before it said so
+        # A chief that was killed may have ended it and not have said so.
+        if trial.trial_id not in self.end_order:
             super().end_trial(trial)
 
     def set_state(self, state):
