@@ -23,6 +23,7 @@ FROZEN = ("3e-5", "1e-4", "3e-4", "1e-3")
 FAST = {
     **dict.fromkeys(("sb-0-fast", "sb-pointwise-0-fast", "dyconv-fast"), 10),
     **dict.fromkeys(("sb-0-frozen-norms", "sb-0-frozen", "sb-0-frozen-small", "sb-0-frozen-scales"), 10),
+    "sb-0-averages": 10,
     "sb-0-faster": 100,
 }
 POINTWISE = "model.attention.positions=expand,project"
@@ -34,6 +35,7 @@ CONTROLS = {
     "static-frozen-scales": "scales-and-offsets",
     "sb-0-frozen-scales": "scales-and-offsets",
     "static-averages": "scales-and-offsets",
+    "sb-0-averages": "scales-and-offsets",
 }
 # In the order in which they decide most.
 VARIANTS = {
@@ -56,6 +58,7 @@ VARIANTS = {
     "static-frozen-scales": (FROZEN, ["model.attention.kind=static", "model.freeze=backbone", NORMS_FAST]),
     "sb-0-frozen-scales": (FROZEN, ["model.freeze=backbone", NORMS_FAST]),
     "static-averages": (TRAINED, ["model.attention.kind=static"]),
+    "sb-0-averages": (TRAINED, []),
     "random-static": (RANDOM, ["model.attention.kind=static"]),
     "random-sb": (RANDOM, ["model.attention.lambda_init=0.1"]),
 }
