@@ -53,7 +53,7 @@ def check_effects(recipe, keys, before):
             needs = (("model.weights", ("imagenet", "a path")),)
         received = str(values[key])
         received = received if received.isprintable() else repr(received)  # a line stays one
-        if key == "optimizer.learning_rate" and (others := _rates_beside_a_frozen_backbone(recipe)):
+        if key == "optimizer.learning_rate" and (others := _rates_beside_a_frozen_backbone(recipe, values)):
             raise UserError(
                 f"{key} has no effect where model.freeze is backbone: what learns there has "
                 f"{' and '.join(others)}. Received: {received}"
@@ -66,11 +66,11 @@ def check_effects(recipe, keys, before):
                 )
 
 
-def _rates_beside_a_frozen_backbone(recipe):
+def _rates_beside_a_frozen_backbone(recipe, values):
     """The keys of the rates of all that learns, if the backbone doesn't and none is the common one."""
     if recipe.model.freeze != "backbone" or not recipe.model.begins_trained:
         return []
-    keys = ["head_learning_rate", "attention_learning_rate"]
-    keys = keys[:1] if recipe.model.attention.kind == "static" else keys
-    have = all(getattr(recipe.optimizer, key) is not None for key in keys)
-    return [f"optimizer.{key}" for key in keys] if have else []
+    keys = ["optimizer.head_learning_rate"]
+    if recipe.model.attention.kind != "static":
+        keys.append("optimizer.attention_learning_rate")
+    return [] if any(values[key] is None for key in keys) else keys

@@ -55,9 +55,9 @@ def remark(recipe):
     that freezes nothing; empty if there is neither.
     """
     attention, weights = recipe.model.attention, recipe.model.weights
-    if recipe.model.freeze is not None and not recipe.model.begins_trained:
-        return f"note: model.freeze={recipe.model.freeze} freezes nothing, as no weights are trained"
-    kind = attention.kind
+    kind, freeze = attention.kind, recipe.model.freeze
+    if freeze is not None and not recipe.model.begins_trained:
+        return f"note: model.freeze={freeze} freezes nothing: the network begins with random weights"
     if weights is None or kind in ("static", "dyconv") or (kind == "sb" and attention.lambda_init == 0):
         return ""
     trained = _recipe_of(weights)

@@ -28,7 +28,7 @@ FAST = {
 }
 POINTWISE = "model.attention.positions=expand,project"
 # What learns beside the classifier has its rate, as attention has.
-NORMS_FAST = "optimizer.learning_rate={fast}"
+NORMS_FAST = "optimizer.learning_rate={tenfold}"
 # Trained by normalizations.py, which lets these learn while the averages stay.
 CONTROLS = {
     "static-frozen-offsets": "offsets",
@@ -72,7 +72,9 @@ def train(arguments, variant, rate, seed):
         return kept
     run = arguments.runs / kept.name
     weights = "none" if variant.startswith("random") else arguments.weights
-    is_frozen = "model.freeze=backbone" in VARIANTS[variant][1]  # nothing has the common rate
+    tenfold = f"{10 * float(rate):g}"
+    own = [setting.format(tenfold=tenfold) for setting in VARIANTS[variant][1]]
+    is_frozen = "model.freeze=backbone" in own  # nothing has the common rate
     settings = [
         f"data.directory={arguments.pictures}",
         "data.image_size=96",
@@ -82,8 +84,8 @@ def train(arguments, variant, rate, seed):
         f"model.weights={weights}",
         "model.freeze=none",
         *([] if is_frozen else [f"optimizer.learning_rate={rate}"]),
-        f"optimizer.head_learning_rate={10 * float(rate):g}",
-        *(setting.format(fast=f"{10 * float(rate):g}") for setting in VARIANTS[variant][1]),
+        f"optimizer.head_learning_rate={tenfold}",
+        *own,
     ]
     fast = f"{FAST[variant] * float(rate):g}" if variant in FAST else "none"
     settings.append(f"optimizer.attention_learning_rate={fast}")

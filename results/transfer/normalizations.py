@@ -13,27 +13,24 @@ from recipes import recipe, train
 from recipes.command import exit_code, start_keras
 from recipes.tasks.task import Task
 
-LEARNS = {"offsets": ("beta",), "scales-and-offsets": ("gamma", "beta")}
+SCALES_LEARN = {"offsets": False, "scales-and-offsets": True}
 
 
-def main(arguments=None):
-    learns = LEARNS[sys.argv.pop(1)]
+def main():
+    scales_learn = SCALES_LEARN[sys.argv.pop(1)]
     start_keras()
     import keras
 
     from sb_keras.layers import BatchNormalization
 
-    normalize = BatchNormalization.call
+    freeze_as_set, normalize = Task.freeze, BatchNormalization.call
 
     def freeze(task, model, settings):
-        own = {*task.head(model), *task.attention(model)}
+        freeze_as_set(task, model, settings)
         for layer in model.layers:
             if isinstance(layer, BatchNormalization):
-                layer.stays = True
-                for name in ("gamma", "beta"):
-                    getattr(layer, name).trainable = name in learns
-            elif settings.freeze == "backbone" and layer.name not in own:
-                layer.trainable = False
+                layer.trainable = layer.stays = True
+                layer.gamma.trainable = scales_learn
 
     def call(norm, inputs, training=None, mask=None):
         if getattr(norm, "stays", False):
@@ -42,7 +39,7 @@ def main(arguments=None):
 
     Task.freeze, BatchNormalization.call = freeze, call
     recipe.check_effects = lambda *args: None  # beside a frozen backbone the rate has an effect here
-    return train.main(arguments)
+    return train.main()
 
 
 if __name__ == "__main__":
