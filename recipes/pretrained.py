@@ -1,6 +1,7 @@
 """What pictures must look like for the weights that a network begins with."""
 
 import pathlib
+import zipfile
 
 from recipes.errors import UserError
 from recipes.run_directory import RunDirectory
@@ -23,7 +24,16 @@ def normalization(weights):
     trained = _recipe_of(weights)
     if trained is not None:
         return trained.data.mean, trained.data.std
-    return _BY_SUFFIX.get(pathlib.Path(weights).suffix)
+    return KERAS if _is_of_applications(weights) else _BY_SUFFIX.get(pathlib.Path(weights).suffix)
+
+
+def _is_of_applications(path):
+    """Whether a `.keras` file holds keras.applications' MobileNetV2, by the name of its first layer."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return b'"Conv1"' in archive.read("config.json")
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return False
 
 
 def _recipe_of(weights):

@@ -87,6 +87,8 @@ def train(
             run.claim(recipe)
             run.keep_classes(dataset.classes)
             print(task_of(recipe).describe(dataset), flush=True)
+            if recipe.model.freeze:
+                print(_learning(model), flush=True)
             if new:
                 stack.enter_context(run.locked())
                 run.check_untrained()
@@ -141,6 +143,12 @@ def train(
         result = _result(run, recipe, model, dataset.classes, evaluate(model, dataset.test))
         run.write_result(result)
         return result
+
+
+def _learning(model):
+    """Says how much of a model learns; the averages of normalizations are counted on neither side."""
+    count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    return f"{count:,} of {sb_keras.profile(model).total.parameters:,} parameters learn"
 
 
 def _check_supported(recipe, strategy):

@@ -78,11 +78,11 @@ def MobileNetV2(
         classifier_activation: Activation of the classifier; None for logits.
         dropout: Dropout rate before the classifier.
         weights: What the network begins with: None for random weights, `"imagenet"` for those of
-            `keras.applications` (widths of 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4), or a path: a weight file of
-            `keras.applications` (`.h5`) or torchvision (`.pth`, `.safetensors`; with `padding="torch"`), a
-            `.keras` file or run directory of this package. Weights of a static network go into the trunk of
-            one with attention, where `"sb"` then begins with λ = 0: the function is the static network's.
-            A classifier of another number of classes begins anew.
+            `keras.applications` (widths of 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4), or a path: a file of
+            `keras.applications` (`.h5`, `.keras`) or torchvision (`.pth`, `.safetensors`; with
+            `padding="torch"`), a `.keras` file or run directory of this package. Weights of a static network
+            go into the trunk of one with attention, where `"sb"` then begins with λ = 0: the function is the
+            static network's. A classifier of another number of classes begins anew.
         padding: `"same"`, or `"torch"` for PyTorch's: the same number of zeros on both sides.
         name: Name of the model.
         input_tensor: A symbolic tensor of images to take instead of an input of its own. The model begins

@@ -23,6 +23,7 @@ IMAGENET_SIZES = (96, 128, 160, 192, 224)
 # keras.applications normalizes with another ε than PyTorch and this package, which the variance makes good.
 KERAS_EPSILON = 1e-3
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
+FIRST = "Conv1"  # a layer of keras.applications' MobileNetV2 that no network of the builders has
 HEAD = "predictions"
 
 
@@ -123,7 +124,7 @@ def _read_keras(path):
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise ValueError(f"{path} is damaged, or not a .keras file ({reason})") from error
-    return {layer.name: layer.get_weights() for layer in source.layers if layer.weights}
+    return _by_our_names({layer.name: layer.get_weights() for layer in source.layers if layer.weights})
 
 
 def _load_h5(path, model):
@@ -134,11 +135,9 @@ def _load_h5(path, model):
         with h5py.File(path) as file:
             described, named = _described(file), dict(_named_layers(file))
             if "layer_names" in file.attrs:
-                found = _in_order(_legacy_layers(file), model)
-            elif "Conv1" in named:
-                found = {_our_name(name): values for name, values in named.items()}
+                found = _with_our_epsilon(_in_order(_legacy_layers(file), model))
             else:
-                found = None
+                found = _by_our_names(named) if FIRST in named else None
     except OSError as error:
         raise ValueError(f"{path} is damaged, or not a weight file of Keras ({error})") from error
     if found is None:
@@ -151,9 +150,6 @@ def _load_h5(path, model):
         return
     if not found:
         raise ValueError(f"{path} ({described}) does not fit {model.name}: it has another number of layers")
-    for name, values in found.items():
-        if name.endswith("_bn"):
-            values[-1] = values[-1] + np.float32(KERAS_EPSILON - 1e-5)
     _assign(model, found, f"{path} ({described})")
 
 
@@ -183,9 +179,24 @@ def _named_layers(file):
             yield values.attrs.get("name", ""), [np.asarray(values[str(i)]) for i in range(len(values))]
 
 
+def _by_our_names(found):
+    """Weights by the builders' names, where they are by those of keras.applications."""
+    if FIRST not in found:
+        return found
+    return _with_our_epsilon({_our_name(name): values for name, values in found.items()})
+
+
+def _with_our_epsilon(found):
+    """Weights of keras.applications with variances that make good for its ε."""
+    for name, values in found.items():
+        if name.endswith("_bn"):
+            values[-1] = values[-1] + np.float32(KERAS_EPSILON - 1e-5)
+    return found
+
+
 def _our_name(name):
     """The name that the builders give to what keras.applications' MobileNetV2 calls so."""
-    fixed = {"Conv1": "stem", "bn_Conv1": "stem_bn", "Conv_1": "head", "Conv_1_bn": "head_bn"}
+    fixed = {FIRST: "stem", "bn_Conv1": "stem_bn", "Conv_1": "head", "Conv_1_bn": "head_bn"}
     if name in fixed:
         return fixed[name]
     if name.startswith("expanded_conv_"):

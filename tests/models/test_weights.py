@@ -54,13 +54,15 @@ def reference():
     return randomize(keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None, classes=1000))
 
 
-@pytest.fixture(scope="module", params=["model.weights.h5", "legacy.h5", "no_top.weights.h5"])
+@pytest.fixture(scope="module", params=["model.weights.h5", "model.keras", "legacy.h5", "no_top.weights.h5"])
 def file(reference, request, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / request.param
     if request.param == "legacy.h5":
         write_legacy(reference, path)
     elif request.param.startswith("no_top"):
         keras.Model(reference.input, reference.get_layer("out_relu").output).save_weights(path)
+    elif request.param == "model.keras":
+        reference.save(path)
     else:
         reference.save_weights(path)
     return path

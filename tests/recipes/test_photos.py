@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
@@ -53,7 +54,7 @@ def run(recipe, folder, weights, directory, *settings):
     return exit_code(lambda: train.main(arguments))
 
 
-def test_photos(folder, weights, tmp_path):
+def test_photos(folder, weights, tmp_path, capsys):
     assert (
         run(
             "photos-mobilenetv2-sb",
@@ -76,6 +77,11 @@ def test_photos(folder, weights, tmp_path):
     ]
     assert lambdas
     assert all(0 < np.abs(each).max() < 0.1 for each in lambdas)  # from 0, by a few steps of AdamW
+    # Every normalization outside of the attention is frozen: two weights a channel.
+    model = result.load_model()
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    frozen, whole = 2 * sum(norm.gamma.shape[0] for norm in norms), sb_keras.profile(model).total.parameters
+    assert f"\n{whole - frozen:,} of {whole:,} parameters learn\n" in capsys.readouterr().out
 
 
 def test_wrong_weights(folder, weights, tmp_path, capsys):

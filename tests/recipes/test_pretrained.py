@@ -1,5 +1,7 @@
 """Tests that pictures are normalized as the weights that a network begins with need it."""
 
+import zipfile
+
 import pytest
 
 from recipes import pretrained, registry
@@ -33,6 +35,19 @@ def test_a_run_directory_knows_its_own(tmp_path):
     (tmp_path / "recipe.json").write_text(other.to_json())
     for path in (tmp_path, tmp_path / "best.keras"):
         assert pretrained.normalization(str(path)) == (other.data.mean, other.data.std)
+
+
+def test_a_keras_file_of_keras_applications(tmp_path):
+    for layer, expected in (("Conv1", pretrained.KERAS), ("stem", None)):
+        path = tmp_path / f"{layer}.keras"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", f'{{"config": {{"layers": [{{"name": "{layer}"}}]}}}}')
+        assert pretrained.normalization(str(path)) == expected
+    with zipfile.ZipFile(tmp_path / "empty.keras", "w"):
+        pass
+    (tmp_path / "damaged.keras").touch()
+    for name in ("empty", "damaged", "missing"):
+        assert pretrained.normalization(str(tmp_path / f"{name}.keras")) is None
 
 
 def test_a_mismatch_is_refused_with_what_to_add(files):

@@ -7,12 +7,6 @@ from keras_tuner.engine.trial import TrialStatus
 from recipes.search.sharing import shared
 from recipes.search.tuner import GridOracle
 
-# keras-tuner 1.4.8 uses names that Python deprecates.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:getName:DeprecationWarning"),
-]
-
 
 @pytest.fixture
 def chief(tmp_path, monkeypatch):

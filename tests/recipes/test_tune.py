@@ -18,13 +18,7 @@ from recipes.search import tuner
 
 BLOCKS = "model.attention.blocks"
 
-# keras-tuner 1.4.8 uses a name that Python deprecates.
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.usefixtures("tiny_network"),
-    pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:getName:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
 @pytest.fixture

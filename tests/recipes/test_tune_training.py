@@ -20,13 +20,7 @@ from recipes.command import exit_code
 from recipes.recipe import Recipe
 from recipes.run_directory import RunDirectory
 
-# keras-tuner 1.4.8 uses a name that Python deprecates.
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.usefixtures("tiny_network"),
-    pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:getName:DeprecationWarning"),
-]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
 
 @pytest.mark.slow

@@ -18,12 +18,7 @@ from tflite import tune
 RECIPE = RECIPES["digits-mobilenetv2-sb"]
 SMALL = RECIPE.override(["model.width_multiplier=0.1"])
 
-# keras-tuner 1.4.8 uses a name that Python deprecates.
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:getName:DeprecationWarning"),
-]
+pytestmark = pytest.mark.long
 
 
 @pytest.mark.slow
