@@ -45,7 +45,7 @@ def main(argv=None):
     start_keras()
     model = run.load_model(args.model)
     dataset = load(recipe.data)
-    task.check_classes(dataset, model, run.classes)
+    task.check_data(dataset, model, run)
     head, rows, summary = task.class_table(model, dataset, recipe, **files)
     print(format_table(head, [(*row[:2], *map(_cell, row[2:])) for row in rows], "<>>>"))
     print(f"{summary} ({len(dataset.test)} images, {args.model} model of {run.path})")

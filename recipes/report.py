@@ -86,7 +86,10 @@ def read(path, label, others=()):
     run = RunDirectory.existing(path)
     recipe, result = run.recipe, run.result or {}
     metric = task_of(recipe).metric
-    checkpoint, done = (run.final_file, recipe.epochs) if result else run.latest_checkpoint()
+    if result:  # of fewer epochs, if early stopping has ended it
+        checkpoint, done = run.final_file, result.get("epochs", recipe.epochs)
+    else:
+        checkpoint, done = run.latest_checkpoint()
     log = run.rows_until(done)
     trained = load_model(checkpoint) if checkpoint and checkpoint.is_file() else None
     shift_balance = sb_keras.layers.ShiftBalance
@@ -113,7 +116,7 @@ def read(path, label, others=()):
 
 
 def _untrained(recipe, classes):
-    network = replace(recipe.model, backbone=None)  # its weights are of no interest
+    network = replace(recipe.model, backbone=None, weights=None)  # what it began with is of no interest
     return task_of(recipe).compiled_model(replace(recipe, model=network), classes)
 
 

@@ -42,6 +42,7 @@ class RunDirectory:
         self.log_file = self.path / "log.csv"
         self.curves_file = self.path / "curves.png"
         self._classes_file = self.path / "classes.json"
+        self.pictures_file = self.path / "pictures.json"
         self.tensorboard = self.path / "tensorboard"
         self._recipe_file = self.path / "recipe.json"
         self._checkpoints = self.path / "checkpoints"
@@ -178,9 +179,8 @@ class RunDirectory:
             raise UserError(f"{self._classes_file} is damaged: {error}") from error
 
     def keep_classes(self, names):
-        """Writes down, once, the names of the classes: whoever goes on, or looks, must have the same."""
-        if self.classes is None:
-            write_text(json.dumps(names) + "\n", self._classes_file)
+        """Writes down the names of the classes: whoever goes on, or looks, must have the same."""
+        write_text(json.dumps(names) + "\n", self._classes_file)
 
     @property
     def has_checkpoints(self):

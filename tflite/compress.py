@@ -59,7 +59,7 @@ def main(argv=None):
     from tflite.fine_tuning import fine_tuned
 
     model, dataset = run.load_model(args.model), load(recipe.data)
-    task_of(recipe).check_classes(dataset, model, run.classes)
+    task_of(recipe).check_data(dataset, model, run)
     quantize = args.quantize or "float32"
     what = METHODS[args.method].format(quantize=quantize, compression=recipe.compression)
     content = fine_tuned(args.method, model, dataset, recipe, quantize, metadata_of(run, what))

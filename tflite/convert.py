@@ -111,7 +111,7 @@ def _of_run(source, args):
     model = run.load_model(which)
     dataset: Any = load(recipe.data) if integers or args.evaluate else None
     if dataset:
-        task_of(recipe).check_classes(dataset, model, run.classes)
+        task_of(recipe).check_data(dataset, model, run)
     metadata = metadata_of(run, args.quantize, args.author, args.license)
     try:
         if args.quantize == "qat-int8":

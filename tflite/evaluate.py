@@ -55,7 +55,7 @@ def main(argv=None):
     models = {"Keras": run.load_model(args.model)} if run else {}
     dataset = load(recipe.data)
     if run:
-        task_of(recipe).check_classes(dataset, models["Keras"], run.classes)
+        task_of(recipe).check_data(dataset, models["Keras"], run)
     if metadata is not None and metadata.labels is not None:
         check_class_names(dataset, metadata.labels)
     test = dataset.test.select(slice(args.images))

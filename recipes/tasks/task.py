@@ -4,6 +4,7 @@ import abc
 from typing import Any, ClassVar
 
 import sb_keras
+from recipes.data import fingerprint
 from recipes.errors import UserError
 
 
@@ -112,6 +113,17 @@ class Task(abc.ABC):
             data: The recipe's `recipes.settings.Data`.
             classes: Names of the classes.
         """
+
+    def check_data(self, dataset, model, run):
+        """Raises a `UserError` unless a run's model knows the classes of the data; warns of other pictures.
+
+        Args:
+            dataset: The data set.
+            model: The run's model.
+            run: The `RunDirectory`.
+        """
+        self.check_classes(dataset, model, run.classes)
+        fingerprint.tell_changes(dataset, run.recipe.data.directory, run.pictures_file)
 
     def check_classes(self, dataset, model, names):
         """Raises a `UserError` unless a model's outputs stand for the classes that there are.

@@ -11,7 +11,7 @@ import numpy as np
 
 import sb_keras
 from recipes.command import interruptible, terminating
-from recipes.data import load
+from recipes.data import fingerprint, load
 from recipes.data.catalog import CATALOG
 from recipes.errors import UserError
 from recipes.files import full_disk_reported, replacing
@@ -85,7 +85,9 @@ def train(
         model, begin, snapshot = _model(run, strategy, recipe, dataset, traced)
         if chief:
             run.claim(recipe)
-            run.keep_classes(dataset.classes)
+            if begin == Position():  # of a training that was ended before, nothing is left
+                run.keep_classes(dataset.classes)
+                fingerprint.keep(dataset, recipe.data.directory, run.pictures_file)
             print(task_of(recipe).describe(dataset), flush=True)
             if recipe.model.freeze:
                 print(_learning(model), flush=True)
@@ -178,11 +180,9 @@ def _model(run, strategy, recipe, dataset, traced):
         step = f", step {begin.step} of {recipe.steps(len(dataset.train))}" if snapshot else ""
         print(f"going on with {run.path} after epoch {begin.epoch} of {recipe.epochs}{step}")
     with scope_of(strategy):
-        if checkpoint:
-            model = load_model(checkpoint)
-            task.check_classes(dataset, model, run.classes)
-        else:
-            model = task.compiled_model(recipe, classes)
+        model = load_model(checkpoint) if checkpoint else task.compiled_model(recipe, classes)
+        if checkpoint or snapshot:
+            task.check_data(dataset, model, run)
         if recipe.synchronized_batch_norm:  # a file does not hold it for the layers within attention layers
             synchronize_norms(model)
         task.create_state(model, classes)

@@ -82,6 +82,7 @@ def test_training(finished):
         "recipe.json",
         "log.csv",
         "classes.json",
+        "pictures.json",
         "result.json",
         "best.keras",
         "final.keras",

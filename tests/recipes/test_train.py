@@ -41,7 +41,7 @@ def finished(training):
 
 def test_files(finished):
     names = {path.name for path in finished.path.iterdir()}
-    written = "recipe.json classes.json log.csv result.json best.keras final.keras curves.png"
+    written = "recipe.json classes.json pictures.json log.csv result.json best.keras final.keras curves.png"
     assert names == {*written.split(), "checkpoints", "tensorboard"}
     checkpoints = sorted(path.name for path in (finished.path / "checkpoints").iterdir())
     assert checkpoints == ["epoch-0001.keras", "epoch-0002.keras"]

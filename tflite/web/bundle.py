@@ -51,7 +51,7 @@ def bundle(run, file, out, which="final"):
     recipe, dataset = run.recipe, load(run.recipe.data)
     _check_fits(file, recipe.data.whole_size, len(dataset.classes))
     model = run.load_model(which)
-    task_of(recipe).check_classes(dataset, model, run.classes)
+    task_of(recipe).check_data(dataset, model, run)
     labels = dataset.test.labels
     indices = [int(np.argmax(labels == label)) for label in np.unique(labels)[:PICTURES]]
     some = dataset.test.select(indices)
