@@ -5,6 +5,7 @@ Needs numpy and pillow only; videos and cameras need OpenCV as well.
 
 import contextlib
 import json
+import os
 import pathlib
 import sys
 import time
@@ -14,9 +15,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from recipes.data import middle, normalized
-from recipes.data.class_folders import LeftOut, pictures_in
+from recipes.data.class_folders import LeftOut, pictures_in, printable
 from recipes.data.image_files import read_rgb
-from recipes.errors import UserError, check_in_range
+from recipes.errors import CannotWrite, UserError, check_in_range
 from recipes.files import check_new_file
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
@@ -48,7 +49,7 @@ def add_arguments(parser):
 def check_arguments(args):
     """Raises a `UserError` if pictures are missing or an output is there already."""
     check_new_file(args.json)
-    if args.draw is not None and pathlib.Path(args.draw).exists():
+    if args.draw is not None and os.path.lexists(args.draw):
         raise UserError(f"{args.draw} exists already, and is left as it is; choose another name")
     moving = [name for name in args.pictures if _is_moving(name)]
     if args.every is not None:
@@ -58,7 +59,7 @@ def check_arguments(args):
     if moving:
         _opencv(moving[0])
     for name in args.pictures:
-        if not name.startswith(CAMERA) and not pathlib.Path(name).exists():
+        if not name.startswith(CAMERA) and not os.path.exists(name):
             raise UserError(f"no such file or folder: {name}")
 
 
@@ -96,9 +97,9 @@ def answer_all(args, answer, key):
     draw, table = {"classes": (draw_class, classes_table), "objects": (draw_objects, objects_table)}[key]
     count = 0
     with contextlib.ExitStack() as stack:
-        lines = stack.enter_context(open(args.json, "x", encoding="utf-8")) if args.json else None
+        lines = stack.enter_context(_new_lines(args.json)) if args.json else None
         for name, picture in pictures(args):
-            found = answer(picture)
+            found, name = answer(picture), printable(name)
             print(f"{name}\n{table(found)}" if _are_many(args) else table(found), flush=True)
             if lines:
                 lines.write(json.dumps({"picture": name, key: found}, ensure_ascii=False) + "\n")
@@ -107,6 +108,21 @@ def answer_all(args, answer, key):
             count += 1
     if not count:
         raise UserError(f"there are no pictures in {', '.join(args.pictures)}")
+
+
+@contextlib.contextmanager
+def _new_lines(path):
+    """A new file for lines, which stays when Ctrl-C ends a camera, but not when a picture cannot be read."""
+    try:
+        pathlib.Path(path).touch(exist_ok=False)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            yield file
+    except UserError:
+        pathlib.Path(path).unlink()
+        raise
 
 
 def batch_of(picture, data):
@@ -186,8 +202,11 @@ def _draw(picture, found, draw, folder, name):
     if found:
         font = ImageFont.load_default(size=max(12, min(copy.size) // 25))
         draw(ImageDraw.Draw(copy), font, found)
-    folder.mkdir(parents=True, exist_ok=True)
-    copy.save(folder / f"{name}.jpg", quality=90)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copy.save(folder / f"{name}.jpg", quality=90)
+    except OSError as error:
+        raise CannotWrite(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def _are_many(args):

@@ -22,13 +22,13 @@ def check_new_file(path, overwrite=None):
     if path is None:
         return
     path = pathlib.Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # pathlib raises an error of its own where a name is too long
         raise UserError(f"{path} is a folder; give the name of a file")
     if os.path.lexists(path) and not overwrite:
         if overwrite is None:
             raise UserError(f"{path} exists already, and is left as it is; choose another name")
         raise UserError(f"{path} exists; --overwrite replaces it")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise UserError(f"cannot write {path}: no such folder: {path.parent}")
 
 

@@ -5,9 +5,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from recipes.files import replacing
+
 # A page shows a sheet hardly narrower than this, so that its letters stay as large as the page's.
 COLUMNS, CELL = 4, 2.2  # inches
 SHEET_FONT, SHEET_CHARACTERS = 9, 28  # points, and how many letters a picture is wide
+matplotlib.rcParams["text.parse_math"] = False  # the name of a class may have dollar signs
 COLORS = [matplotlib.colormaps["tab20"](number) for number in range(20)]
 
 
@@ -40,8 +43,9 @@ def color_map(count):
 
 
 def save(figure, path, dpi=120):
-    """Writes a figure to a PNG file."""
-    figure.savefig(path, dpi=dpi, format="png")
+    """Writes a figure to a PNG file; see `recipes.files.replacing`."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png")
 
 
 def plot_curves(rows, metric, title, path):

@@ -39,7 +39,8 @@ def _is_of_applications(path):
 def _recipe_of(weights):
     """The recipe of the run directory that weights are in; None if they are in none."""
     path = pathlib.Path(weights)
-    path = path.parent if path.suffix == ".keras" else path
+    if path.suffix == ".keras":
+        path = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     return RunDirectory(path).recipe if (path / "recipe.json").is_file() else None
 
 

@@ -135,7 +135,7 @@ class Recipe:
             UserError: As `from_json`, with the path, or if the file cannot be read.
         """
         try:
-            return cls.from_json(pathlib.Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(pathlib.Path(path).read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         except (UserError, UnicodeDecodeError) as error:

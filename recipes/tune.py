@@ -19,7 +19,7 @@ from recipes import pretrained, registry
 from recipes.command import Parser, exit_code, start_keras
 from recipes.data.catalog import check
 from recipes.errors import UserError, check_in_range
-from recipes.files import replacing, write_text
+from recipes.files import write_text
 from recipes.search.costs import COSTS
 from recipes.search.directory import check as check_directory
 from recipes.search.spaces import ALGORITHMS, SPACES, check_space, trial_recipe
@@ -105,8 +105,7 @@ def finish(tuner, space, directory, cost=None):
     if error is not None:
         named = f"the standard error of {tuner.pictures} validation pictures"
         print(f"equal to the best: at most {100 * error:.2f} % below it, {named}")
-    with replacing(directory / "trials.png") as temporary:
-        report.plot(list(space), rows, metric, tuner.recipe.name, temporary, error)
+    report.plot(list(space), rows, metric, tuner.recipe.name, directory / "trials.png", error)
     best = rows[0]
     write_text(trial_recipe(tuner.recipe, best.values).to_json(), directory / "best.json")
     if cost is not None:  # last: to measure many networks takes minutes
@@ -126,8 +125,7 @@ def report_front(tuner, space, directory, cost, rows, metric):
     points = fronts.points_of(trials, needed)
     print(fronts.table(list(space), points, metric, cost))
     fronts.write_csv(directory / "front.csv", list(space), points, metric, cost)
-    with replacing(directory / "front.png") as temporary:
-        fronts.plot(list(space), points, metric, cost, tuner.recipe.name, temporary)
+    fronts.plot(list(space), points, metric, cost, tuner.recipe.name, directory / "front.png")
     recipe = tuner.runs("TRIAL")[0].path / "recipe.json"
     print(
         f"front: no other trial beats these in both. python -m recipes.train {recipe} --run-dir … trains one"

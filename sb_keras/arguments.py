@@ -17,6 +17,12 @@ def check_positive_integer(name, value):
     return int(value)
 
 
+def check_count(name, value):
+    if not _is_integer(value) or value < 0:
+        raise ValueError(f"`{name}` must be a whole number from 0. Received: {name}={value!r}")
+    return int(value)
+
+
 def check_positive_integers(name, values):
     """At least one, of any iterable: in order, each once."""
     found = tuple(values) if isinstance(values, collections.abc.Iterable) else ()
@@ -49,5 +55,9 @@ def _is_finite(value):
 
 
 def _is_positive_integer(value):
+    return _is_integer(value) and int(value) > 0
+
+
+def _is_integer(value):
     # True is an integer to Python, and 1; who writes it means something else.
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -81,7 +81,7 @@ def _once(root, split, pictures):
     found = {picture.path: picture for picture in pictures}
     if len(found) < len(pictures):
         counts = collections.Counter(picture.path for picture in pictures)
-        names = [_name(root, path) for path, count in counts.items() if count > 1]
+        names = [name_in(root, path) for path, count in counts.items() if count > 1]
         print(f"{split} pictures that are listed more than once count once: {listed(names)}")
     return list(found.values())
 
@@ -90,17 +90,18 @@ def _tell_shared(root, pictures):
     """Says which pictures are trained with, and in validation or test as well."""
     training = {picture.path for picture in pictures["train"]}
     for split, some in pictures.items():
-        shared = [_name(root, picture.path) for picture in some if picture.path in training]
+        shared = [name_in(root, picture.path) for picture in some if picture.path in training]
         if shared and split != "train":
             print(f"warning: {len(shared)} {split} pictures are trained with as well: {listed(shared)}")
 
 
-def _name(root, path):
+def name_in(root, path):
+    """What to call a file: its path in a folder, also if it is no UTF-8."""
     return printable(os.path.relpath(path, root))
 
 
 def _split(root, classes, pictures, skip_bad):
-    names = [_name(root, picture.path) for picture in pictures]
+    names = [name_in(root, picture.path) for picture in pictures]
     boxes, damaged, wrong = [], [], []
     for name, picture in zip(names, pictures, strict=True):
         boxes.append(None)
@@ -132,7 +133,7 @@ def _split(root, classes, pictures, skip_bad):
 
 
 def _source(root, picture, number):
-    return f"{_name(root, picture.file)}, {picture.sources[number]}"
+    return f"{name_in(root, picture.file)}, {picture.sources[number]}"
 
 
 def _upright(picture, found):

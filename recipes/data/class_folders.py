@@ -16,14 +16,18 @@ SPLITS = {
     "validation": ("validation", "valid", "val"),
     "test": ("test", "testing"),
 }
+FILLERS = ("set", "split", "data", "images", "imgs", "pictures", "photos", "seg")
 MADE = ("__MACOSX", "@eaDir")  # by the Mac's archiver, by Synology's
 NAMED = 3
 
 
 def split_named(name):
-    """`"train"`, `"validation"` or `"test"` for the usual names of it, also with a year behind; else None."""
-    name = re.sub(r"_?\d{4}$", "", name.lower())
-    return next((split for split, names in SPLITS.items() if name in names), None)
+    """`"train"`, `"validation"` or `"test"` for the usual names of it; else None.
+
+    Numbers and what is in a split do not count: `train2017`, `val_images`, `Training_Set`.
+    """
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word and word not in FILLERS]
+    return next((split for split, names in SPLITS.items() if len(words) == 1 and words[0] in names), None)
 
 
 class LeftOut:
@@ -39,6 +43,14 @@ class LeftOut:
 
     def add(self, reason, path):
         self.paths[reason].append(os.path.relpath(path, self.root))
+
+    def add_loose(self, folder):
+        """Notes the files that lie in a folder itself, where folders are expected."""
+        for path in sorted(folder.iterdir()):
+            if _is_hidden(path.name):
+                self.add("hidden", path)
+            elif not path.is_dir():
+                self.add("outside the class folders", path)
 
     def report(self):
         """One line of what was left out; nothing if nothing was."""
@@ -61,8 +73,8 @@ def split_folders(root):
     """
     folders = visible_folders(root)
     found = {
-        split: [folder for folder in folders if folder.name.lower() in names and visible_folders(folder)]
-        for split, names in SPLITS.items()
+        split: [folder for folder in folders if split_named(folder.name) == split and visible_folders(folder)]
+        for split in SPLITS
     }
     found = {split: paths for split, paths in found.items() if paths}
     for split, paths in found.items():
@@ -101,6 +113,20 @@ def class_names(folder):
     return tuple(names)
 
 
+def tell_inner_folders(root, classes):
+    """Says that the folders of all classes hold folders of the same names: are those the classes?"""
+    inner = [tuple(path.name for path in visible_folders(root / name)) for name in classes]
+    if len(inner[0]) > 1 and len(set(inner)) == 1:
+        print(
+            f"the classes are {_some(classes)}, though each of their folders holds {_some(inner[0])}: if "
+            "those are the classes, name the outer folders train, validation and test"
+        )
+
+
+def _some(names):
+    return ", ".join(map(printable, names[:NAMED])) + (", …" if len(names) > NAMED else "")
+
+
 def pictures_of(folder, classes, left_out):
     """The picture files of each class, in its folder and the folders within, also those that are links.
 
@@ -121,11 +147,7 @@ def pictures_of(folder, classes, left_out):
             f"{folder} has classes that the training images lack: {', '.join(unknown)}."
             + "".join(suggestion(name, classes) for name in unknown)
         )
-    for path in sorted(folder.iterdir()):
-        if _is_hidden(path.name):
-            left_out.add("hidden", path)
-        elif not path.is_dir():
-            left_out.add("outside the class folders", path)
+    left_out.add_loose(folder)
     paths, labels = [], []
     for label, name in enumerate(classes):
         files = pictures_in(folder / name, left_out)
@@ -138,13 +160,15 @@ def read_text(path):
     """The text of a UTF-8 file, without the mark that Windows's editors put before it.
 
     Raises:
-        UserError: If it is not UTF-8.
+        UserError: If it is not UTF-8, or cannot be read.
     """
     try:
         return pathlib.Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise UserError(f"{printable(path)} must be UTF-8. Received: the byte {byte:#04x}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {printable(path)}: {error.strerror}") from error
 
 
 def printable(path):

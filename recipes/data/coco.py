@@ -76,8 +76,14 @@ def _read(path):
         ("categories", ("id", "name")),
     ):
         for number, entry in enumerate(content[key]):
-            if not isinstance(entry, dict) or any(entry.get(field) is None for field in needed):
+            if not isinstance(entry, dict) or any(entry.get(field) in (None, "") for field in needed):
                 raise UserError(f"{path}: {key}, number {number + 1}, must have {', '.join(needed)}")
+            for field in needed:
+                if field.endswith("id") and not isinstance(entry[field], int | float | str):
+                    raise UserError(
+                        f"{path}: {key}, number {number + 1}: {field} must be a number or a text. "
+                        f"Received: {entry[field]!r}"
+                    )
     return content
 
 
@@ -107,6 +113,8 @@ def _categories(path, content):
     for name in categories.values():
         if name.splitlines() != [name]:
             raise UserError(f"{path}: the name of a category must be one line of text. Received: {name!r}")
+    if len({isinstance(number, str) for number in categories}) > 1:
+        raise UserError(f"{path} must have ids of categories of one kind. Received: {list(categories)}")
     return dict(sorted(categories.items()))
 
 
@@ -141,23 +149,36 @@ def _annotated(path, content, numbers, picture_of, skip_bad):
         except UserError as error:
             found[entry["id"]] = Annotated("")
             bad.append(str(error))
-    complain(bad, skip_bad, annotations.UNUSABLE)
     for number, entry in enumerate(content["annotations"]):
         place = f"annotation of id {entry['id']}" if "id" in entry else f"annotation number {number + 1}"
-        picture, where = found.get(entry["image_id"]), f"{path}: {place}"
-        if picture is None:
-            raise UserError(f"{where} must be of an image that is there. Received: id {entry['image_id']}")
-        if entry["category_id"] not in numbers:
-            raise UserError(f"{where} must be of a category. Received: id {entry['category_id']}")
         try:
-            left, top, width, height = map(float, entry["bbox"])
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{where}: bbox must be four numbers. Received: {entry['bbox']!r}") from error
-        picture.boxes_yxyx.append((top, left, top + height, left + width))
-        picture.labels.append(numbers[entry["category_id"]])
-        picture.ignored.append(bool(entry.get("iscrowd", 0)))
+            picture, label, box, is_crowd = _object(entry, found, numbers)
+        except UserError as error:
+            bad.append(f"{path}: {place} {error}")
+            continue
+        picture.boxes_yxyx.append(box)
+        picture.labels.append(label)
+        picture.ignored.append(is_crowd)
         picture.sources.append(f"{place} (bbox {entry['bbox']} of {os.path.basename(picture.path)})")
+    complain(bad, skip_bad, annotations.UNUSABLE)
     return [picture for picture in found.values() if picture.path]
+
+
+def _object(entry, pictures, numbers):
+    """Picture, label, box and whether it is a crowd, of an annotation; a `UserError` says what is wrong."""
+    picture, crowd = pictures.get(entry["image_id"]), entry.get("iscrowd") or 0
+    if picture is None:
+        raise UserError(f"must be of an image that is there. Received: id {entry['image_id']!r}")
+    if entry["category_id"] not in numbers:
+        raise UserError(f"must be of a category. Received: id {entry['category_id']!r}")
+    if crowd not in (0, 1):  # also False and True; of a text anything would be true
+        raise UserError(f"must have an iscrowd of 0 or 1. Received: {crowd!r}")
+    try:
+        left, top, width, height = map(float, entry["bbox"] if isinstance(entry["bbox"], list) else ())
+    except (TypeError, ValueError) as error:
+        raise UserError(f"must have a bbox of four numbers. Received: {entry['bbox']!r}") from error
+    box = top, left, top + height, left + width
+    return picture, numbers[entry["category_id"]], box, bool(crowd)
 
 
 def _side(entry, key):

@@ -36,8 +36,8 @@ def tell_changes(dataset, directory, file):
     if kept != found:
         now = ", ".join(f"{part['pictures']} {name}" for name, part in found.items())
         print(
-            f"warning: the pictures are not those that {file.parent} was begun with ({then}; now {now}): some "
-            "of the test pictures may have been trained with",
+            f"warning: the pictures are not those that {file.parent} was begun with ({then}; now {now}): "
+            "some of the test pictures may have been trained with",
             file=sys.stderr,
         )
 
@@ -53,7 +53,7 @@ def _digest(split, directory):
     """A number for the names of a split's files, in the folder that they are in; None without files."""
     if split.picture_files is None:
         return None
-    digest, folder = hashlib.blake2b(digest_size=16), os.path.join(os.fsencode(directory or ""), b"")
+    digest, folder = hashlib.blake2b(digest_size=16), os.path.abspath(os.fsencode(directory or ""))
     for path in split.picture_files:
-        digest.update(os.fsencode(path).removeprefix(folder) + b"\0")
+        digest.update(os.path.abspath(os.fsencode(path)).removeprefix(folder) + b"\0")
     return digest.hexdigest()

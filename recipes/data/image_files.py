@@ -47,15 +47,17 @@ def read_rgb(file, name=None):
     """
     try:
         with warnings.catch_warnings(action="ignore"), _open(file) as image:  # Pillow's: corrupt EXIF, …
+            is_wide = image.mode in ("I", "F") and image.format not in ("PPM", "PNG")  # which have 16
             image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):  # of which `convert` would cut off all that is above 255
+            if is_wide:
+                raise ValueError(
+                    "it has 32 bits a pixel, and nothing says which are white; save it with 8 or 16"
+                )
+            if image.mode.startswith("I"):  # of which `convert` would cut off all that is above 255
                 image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
             return image.convert("RGB")
     except _NOT_READABLE as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        if "cannot identify" in reason:  # what follows are Python's names of the file
-            reason = "no picture that Pillow knows" + _advice(file)
-        raise UserError(f"cannot read {name or file} as a picture: {reason}") from error
+        raise UserError(f"cannot read {name or file} as a picture: {_reason(error, file)}") from error
 
 
 def orientation(content):
@@ -85,7 +87,7 @@ def stored_size(file):
             found = image.getexif().get(ORIENTATION, 1)
             return (image.height, image.width), found if found in range(1, 9) else 1
     except _NOT_READABLE as error:
-        raise UserError(getattr(error, "strerror", None) or "no picture that Pillow knows") from error
+        raise UserError(_reason(error, file)) from error
 
 
 def size(content):
@@ -139,6 +141,13 @@ def turn_boxes(boxes_yxyx, orientation):
 
 def _open(file):
     return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+
+
+def _reason(error, file):
+    reason = getattr(error, "strerror", None) or str(error)
+    if "cannot identify" in reason:  # what follows are Python's names of the file
+        return "no picture that Pillow knows" + _advice(file)
+    return reason
 
 
 def _advice(file):

@@ -77,6 +77,10 @@ def load_image_folder(data):
     if folders and len(folders) == 1:
         raise UserError(f"{root} has a {folders['train'].name!r} folder but neither 'test' nor 'validation'")
     classes = class_folders.class_names(folders.get("train", root))
+    if folders:
+        left_out.add_loose(root)
+    else:
+        class_folders.tell_inner_folders(root, classes)
 
     def files(folder):
         paths, labels = class_folders.pictures_of(folder, classes, left_out)

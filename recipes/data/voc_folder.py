@@ -7,8 +7,8 @@ held out.
 
 import collections
 import math
-import os
 import pathlib
+import re
 from typing import Any
 
 import defusedxml
@@ -31,15 +31,18 @@ def load_voc_folder(data):
     pictures = collections.defaultdict(list)
     for path in filter(is_picture, files):
         pictures[pathlib.Path(path).stem].append(path)
-    found, bad = {}, []
+    xml = [path for path in files if _is_xml(path)]
+    stems, found, bad = {pathlib.Path(path).stem for path in xml}, {}, []
+    for path in xml:
+        try:
+            picture = _read(path, pictures, stems)
+            if (other := found.setdefault(picture.path, picture)) is not picture:
+                names = " has ".join(annotations.name_in(root, each) for each in (other.path, other.file))
+                raise UserError(f"{names} already")
+        except UserError as error:
+            bad.append(f"{annotations.name_in(root, path)} ({error})")
     for path in files:
-        if path.lower().endswith(".xml"):
-            try:
-                picture = _read(path, pictures)
-                found[picture.path] = picture
-            except UserError as error:
-                bad.append(f"{os.path.relpath(path, root)} ({error})")
-        elif not is_picture(path) and "ImageSets" not in pathlib.Path(path).parts:
+        if not (_is_xml(path) or is_picture(path) or "ImageSets" in pathlib.Path(path).parts):
             left_out.add("neither pictures nor XML", path)
     complain(bad, data.skip_bad, annotations.UNUSABLE)
     if not found:
@@ -58,16 +61,22 @@ def load_voc_folder(data):
     )
 
 
-def _read(path, pictures):
+def _is_xml(path):
+    return path.lower().endswith(".xml")
+
+
+def _read(path, pictures, stems):
     """What an XML file says; a `UserError` says what is wrong with it."""
     try:
         tree: Any = defusedxml.ElementTree.parse(path).getroot()
     except (defusedxml.ElementTree.ParseError, defusedxml.DefusedXmlException, ValueError) as error:
         raise UserError(f"no XML that can be read: {type(error).__name__}") from error
+    except OSError as error:
+        raise UserError(str(error.strerror)) from error
     if tree.tag != "annotation":
         raise UserError(f"the outer element must be annotation. Received: {tree.tag}")
     found = Annotated(
-        _picture(path, tree.findtext("filename", ""), pictures),
+        _picture(path, tree.findtext("filename", ""), pictures, stems),
         file=path,
         size=(_side(tree, "size/height"), _side(tree, "size/width")),
     )
@@ -100,11 +109,12 @@ def _side(tree, tag):
     return side if side > 0 else 0
 
 
-def _picture(path, filename, pictures):
+def _picture(path, filename, pictures, stems):
     """The path of the picture that an XML file is about."""
-    xml = pathlib.Path(path)
-    # The name within the file is often that of another machine, and the stem is what tools keep.
-    candidates = pictures.get(xml.stem) or pictures.get(pathlib.PureWindowsPath(filename).stem, [])
+    xml, named = pathlib.Path(path), pathlib.PureWindowsPath(filename).stem
+    # The name within the file is often that of another machine, and the stem is what tools keep: a picture
+    # that another file's stem names is that file's.
+    candidates = pictures.get(xml.stem) or ([] if named in stems else pictures.get(named, []))
     if len(candidates) > 1:
         near = [each for each in candidates if pathlib.Path(each).parent == xml.parent]
         siblings = [xml.parent.parent / name for name in PICTURE_FOLDERS]
@@ -117,23 +127,46 @@ def _picture(path, filename, pictures):
     return candidates[0]
 
 
+def _lists(folder):
+    """The files of `ImageSets/Main` that say which pictures are of a split; CVAT's `default.txt` is none."""
+    found = collections.defaultdict(list)
+    for path in sorted(folder.glob("*.txt")):
+        if split := split_named(path.stem):
+            found[split].append(path)
+    for split, paths in found.items():
+        if len(paths) > 1:
+            names = " and ".join(path.name for path in paths)
+            raise UserError(f"{folder} must have one list of {split} pictures. Received: {names}")
+    files = {split: path for split, (path,) in found.items()}
+    if "train" not in files and (folder / "trainval.txt").is_file():
+        files["train"] = folder / "trainval.txt"
+    return files
+
+
 def _splits(root, found, left_out, skip_bad):
     """The pictures by split: by ImageSets/Main, else by the names of their folders."""
     lists = root / "ImageSets" / "Main"
     splits = collections.defaultdict(list)
-    if lists.is_dir():
-        by_stem = {pathlib.Path(path).stem: picture for path, picture in found.items()}
-        files = {split: path for path in sorted(lists.glob("*.txt")) if (split := split_named(path.stem))}
-        if "train" not in files and (lists / "trainval.txt").is_file():
-            files["train"] = lists / "trainval.txt"
+    if files := _lists(lists):
+        by_stem = collections.defaultdict(list)
+        for path, picture in found.items():
+            by_stem[pathlib.Path(path).stem].append(picture)
         for split, path in files.items():
             lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-            # A name may have spaces; lists for one class have 1 or -1 behind it.
-            names = [line if line in by_stem else line.split()[0] for line in lines]
+            # A name may have spaces; lists for one class have 1, 0 or -1 behind it.
+            names = [line if line in by_stem else re.sub(r"\s+-?[01]$", "", line) for line in lines]
             unknown = [name for name in names if name not in by_stem]
             strangers = [f"{name} ({path} names it, and it is not there)" for name in unknown]
             complain(strangers, skip_bad, "pictures that cannot be found")
-            splits[split] = [by_stem[name] for name in names if name in by_stem]
+            several = [name for name in names if len(by_stem.get(name, ())) > 1]
+            if several:
+                received = " and ".join(picture.path for picture in by_stem[several[0]][:2])
+                raise UserError(
+                    f"{path}: there must be one picture called {several[0]}. Received: {received}"
+                )
+            splits[split] = [by_stem[name][0] for name in names if name in by_stem]
+            if not splits[split]:
+                raise UserError(f"{path} must name {split} pictures that are there. Received: none")
         listed = {picture.path for some in splits.values() for picture in some}
         for path in found:
             if path not in listed:
@@ -142,6 +175,6 @@ def _splits(root, found, left_out, skip_bad):
         for path, picture in found.items():
             parts = pathlib.Path(path).relative_to(root).parts[:-1]
             splits[next(filter(None, map(split_named, parts)), "train")].append(picture)
-    if not splits["train"]:
+    if "train" not in splits:
         raise UserError(f"{root} has no training pictures, only {' and '.join(splits)}")
     return dict(splits)

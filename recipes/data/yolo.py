@@ -18,7 +18,14 @@ from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text
 from recipes.data.pictures import complain
 from recipes.errors import UserError
 
-SPLITS = {"train": "train", "val": "validation", "valid": "validation", "test": "test"}
+SPLITS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+ABSENT = ("", "~", "null")  # how YAML says that there is nothing
 
 
 def load_yolo(data):
@@ -28,40 +35,46 @@ def load_yolo(data):
     if len(descriptions) > 1:
         names = ", ".join(path.name for path in descriptions)
         raise UserError(f"{root} must have one yaml file. Received: {names}")
+    base, keypoints = root.absolute(), 0
     if descriptions:
-        classes, splits = _described(descriptions[0], left_out)
+        classes, splits, base, keypoints = _described(descriptions[0].absolute(), left_out)
     elif (root / "classes.txt").is_file():
-        lines = read_text(root / "classes.txt").splitlines()
-        classes = tuple(line.strip() for line in lines if line.strip())
-        splits = {"train": sorted(filter(is_picture, files_in(root, left_out)))}
+        classes = tuple(line.strip() for line in read_text(root / "classes.txt").rstrip().splitlines())
+        splits = {"train": sorted(filter(is_picture, files_in(base, left_out)))}
     else:
         message = f"{root} must have a data.yaml, or a classes.txt with a name a line."
         raise UserError(message + annotations.hint(root))
     if len(set(classes)) < len(classes) or not classes:
         raise UserError(f"{root} must name its classes, each once. Received: {', '.join(classes) or 'none'}")
+    for name in classes:
+        if name.splitlines() != [name]:
+            raise UserError(f"{root}: the name of a class must be one line of text. Received: {name!r}")
+    labels_of = {path: _labels_file(path, base) for paths in splits.values() for path in paths}
     found, bad, without = {}, [], 0
     for split, paths in splits.items():
         found[split] = []
         for path in paths:
-            labels = _labels_file(path)
+            labels = labels_of[path]
             without += not os.path.isfile(labels)
             try:
-                found[split].append(_annotated(path, labels, len(classes)))
+                found[split].append(_annotated(path, labels, len(classes), keypoints))
             except UserError as error:
-                bad.append(f"{os.path.relpath(labels, root)} ({error})")
-    pictures = [path for paths in splits.values() for path in paths]
-    bad += [
-        f"{os.path.relpath(path, root)} (its picture is not there)" for path in _orphans(pictures, left_out)
-    ]
+                bad.append(f"{annotations.name_in(root, labels)} ({error})")
+    orphans = _orphans(labels_of, left_out)
+    bad += [f"{annotations.name_in(root, path)} (its picture is not there)" for path in orphans]
     complain(bad, data.skip_bad, annotations.UNUSABLE)
     if without:
         print(f"{without} pictures without a file of labels teach what is no object")
     return annotations.dataset(root, classes, found, left_out, data.skip_bad)
 
 
-def _orphans(pictures, left_out):
-    """The files in folders of labels whose pictures are gone; other text files are left out."""
-    labels = {path: _labels_file(path) for path in pictures}
+def _orphans(labels, left_out):
+    """The files in folders of labels whose pictures are gone; other text files are left out.
+
+    Args:
+        labels: The file of labels of every picture.
+        left_out: A `LeftOut`.
+    """
     folders = {(os.path.dirname(path), os.path.dirname(file)) for path, file in labels.items()}
     orphans = []
     for pictures_folder, folder in sorted(folders):
@@ -79,32 +92,46 @@ def _orphans(pictures, left_out):
 
 
 def _described(path, left_out):
-    """Names of the classes, and the pictures by split, of a yaml file."""
+    """Names of the classes, the pictures by split, what their paths are relative to, numbers of keypoints."""
     try:
-        content = yaml.safe_load(read_text(path))
+        # All values are text: YAML takes `no` for False, and 010 for 8.
+        content = yaml.load(read_text(path), yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no YAML that can be read: {str(error).splitlines()[0]}") from error
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise UserError(f"{path}: names must be numbered from 0. Received: {', '.join(map(str, names))}")
-        names = [names[number] for number in range(len(names))]
-    if not isinstance(names, list):
+        numbers = [str(number) for number in range(len(names))]
+        if set(names) != set(numbers):
+            raise UserError(f"{path}: names must be numbered from 0. Received: {', '.join(names)}")
+        names = [names[number] for number in numbers]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path} must have names, the classes'. Received: {names!r}")
-    if content.get("nc", len(names)) != len(names):
+    if content.get("nc", str(len(names))) != str(len(names)):
         raise UserError(f"{path}: nc must be the number of names, {len(names)}. Received: {content['nc']}")
-    base = path.parent / str(content.get("path") or "")
-    splits = {}
-    for key, split in SPLITS.items():
-        if content.get(key):
-            entries = content[key] if isinstance(content[key], list) else [content[key]]
-            folders = [_existing(path, key, base, str(entry)) for entry in entries]
-            splits[split] = [picture for each in folders for picture in _pictures(each, left_out)]
-            if not splits[split]:
-                raise UserError(f"{path}: there are no pictures in {key}, {content[key]}")
+    given = {key: value for key, value in content.items() if value not in ABSENT}
+    base, splits = pathlib.Path(os.path.normpath(path.parent / str(given.get("path", "")))), {}
+    for key in filter(given.get, SPLITS):
+        split, entries = SPLITS[key], given[key] if isinstance(given[key], list) else [given[key]]
+        if split in splits:
+            raise UserError(f"{path} must say once where the {split} pictures are. Received: {key} as well")
+        folders = [_existing(path, key, base, str(entry)) for entry in entries]
+        splits[split] = [picture for each in folders for picture in _pictures(each, left_out)]
+        if not splits[split]:
+            raise UserError(f"{path}: there are no pictures in {key}, {given[key]}")
     if "train" not in splits:
         raise UserError(f"{path} must say where the training pictures are: train")
-    return tuple(map(str, names)), splits
+    return tuple(names), splits, base, _keypoints(path, given.get("kpt_shape"))
+
+
+def _keypoints(path, shape):
+    """How many numbers of keypoints stand behind every box: of a yaml file's `kpt_shape`."""
+    if shape is None:
+        return 0
+    try:
+        points, numbers = map(int, shape if isinstance(shape, list) else ())
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: kpt_shape must be two whole numbers. Received: {shape}") from error
+    return points * numbers
 
 
 def _existing(path, key, base, entry):
@@ -133,14 +160,22 @@ def _pictures(place, left_out):
     return paths
 
 
-def _labels_file(picture):
-    """Ultralytics' rule: the last folder called images becomes labels; without one, beside the picture."""
-    head, images, tail = picture.rpartition(f"{os.sep}images{os.sep}")
-    inside = f"{head}{os.sep}labels{os.sep}{tail}" if images else picture
-    return os.path.splitext(inside)[0] + ".txt"
+def _labels_file(picture, base):
+    """Ultralytics' rule: the last folder called images becomes labels; without one, beside the picture.
+
+    A folder images further up than `base` counts only where nothing lies beside the picture.
+    """
+    beside = os.path.splitext(picture)[0] + ".txt"
+    head, images, tail = beside.rpartition(f"{os.sep}images{os.sep}")
+    if not images:
+        return beside
+    inside = f"{head}{os.sep}labels{os.sep}{tail}"
+    is_described = f"{head}{images}".startswith(f"{base}{os.sep}")
+    first, second = (inside, beside) if is_described else (beside, inside)
+    return second if os.path.isfile(second) and not os.path.isfile(first) else first
 
 
-def _annotated(path, labels, classes):
+def _annotated(path, labels, classes, keypoints):
     found = Annotated(path, file=labels)
     if not os.path.isfile(labels):
         return found
@@ -156,9 +191,11 @@ def _annotated(path, labels, classes):
             ) from error
         if label not in range(classes):
             raise UserError(f"line {number}: the class must be from 0 to {classes - 1}. Received: {row[0]}")
-        if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+        if keypoints and len(values) == 4 + keypoints:
+            values = values[:4]
+        if len(values) != 4 and (keypoints or len(values) < 6 or len(values) % 2):
             raise UserError(
-                f"line {number} must have a class and 4 numbers, or the corners of a polygon. "
+                f"line {number} must have a class and 4 numbers, {_alternative(keypoints)}. "
                 f"Received: {len(values)} numbers"
             )
         found.boxes_yxyx.append(_box(values))
@@ -166,6 +203,10 @@ def _annotated(path, labels, classes):
         found.ignored.append(False)
         found.sources.append(f"line {number} ({' '.join(row)[:80]})")
     return found
+
+
+def _alternative(keypoints):
+    return f"with those of keypoints {4 + keypoints}" if keypoints else "or the corners of a polygon"
 
 
 def _box(values):

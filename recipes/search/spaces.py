@@ -1,5 +1,6 @@
 """Search spaces for `recipes.tune`: for keys of a recipe, the values to try."""
 
+from recipes import pretrained
 from recipes.effects import check_effects
 from recipes.errors import UserError
 from recipes.fields import check_keys
@@ -45,7 +46,9 @@ def check_space(recipe, space, algorithm):
         tried = set()
         for value in values:
             _check_value(recipe, kinds or [{}], key, value)
-            tried.add(trial_recipe(recipe, {key: value}))
+            trial = trial_recipe(recipe, {key: value})
+            pretrained.check(trial)
+            tried.add(trial)
         if len(tried) < len(values):
             texts = list(map(str, values))
             received = (";" if any("," in text for text in texts) else ",").join(texts)
@@ -65,9 +68,8 @@ def _check_value(recipe, kinds, key, value):
 
 def trial_recipe(recipe, values):
     """The recipe with a trial's values; where kinds of attention are compared, not each has all of them."""
-    return recipe.override(
-        [f"{key}={value}" for key, value in values.items() if not key.startswith("tuner/")], idle=True
-    )
+    assignments = [f"{key}={value}" for key, value in values.items() if not key.startswith("tuner/")]
+    return pretrained.follow(recipe.override(assignments, idle=True), assignments)
 
 
 def _varies_the_network(space):

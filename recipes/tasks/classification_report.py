@@ -119,8 +119,6 @@ def _draw_confusion(axes, predictions, names, cell, shrink):
         is_wide = max(map(len, names)) * CHARACTER * size > cell
         axes.set_xticks(range(len(names)), names, fontsize=size, rotation=90 if is_wide else 0)
         axes.set_yticks(range(len(names)), names, fontsize=size)
-        for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-            text.set_parse_math(False)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -183,7 +181,7 @@ def mistakes_sheet(predictions, split, data, title, path):
 def set_title(axes, lines):
     """Writes lines above a picture of a sheet, as much of each as there is room for."""
     lines = [shortened(line, SHEET_CHARACTERS) for line in lines]
-    axes.set_title("\n".join(lines), fontsize=SHEET_FONT, parse_math=False)
+    axes.set_title("\n".join(lines), fontsize=SHEET_FONT)
 
 
 def shortened(text, characters):

@@ -11,6 +11,10 @@ from recipes.errors import UserError
 from recipes.run_directory import RunDirectory
 from recipes.tasks.task import Task
 
+# So that pictures without objects teach, as in the SSD configurations of TensorFlow's Object Detection API
+# (min_negatives_per_image: 3). Where there is an object, three anchors without one count anyway.
+MIN_NEGATIVES = 3
+
 
 class Detection(Task):
     """Objects in boxes, judged by VOC2007's mean average precision; COCO's stands beside it."""
@@ -35,7 +39,10 @@ class Detection(Task):
         self.freeze(model, recipe.model)
         model.compile(
             recipe.optimizer.build(self.head(model), self.attention(model)),
-            loss={"classes": sb_keras.detection.ClassLoss(), "boxes": sb_keras.detection.BoxLoss()},
+            loss={
+                "classes": sb_keras.detection.ClassLoss(min_negatives=MIN_NEGATIVES),
+                "boxes": sb_keras.detection.BoxLoss(),
+            },
             steps_per_execution=recipe.steps_per_execution,
         )
         return model

@@ -14,7 +14,7 @@ from recipes.command import interruptible, terminating
 from recipes.data import fingerprint, load
 from recipes.data.catalog import CATALOG
 from recipes.errors import UserError
-from recipes.files import full_disk_reported, replacing
+from recipes.files import full_disk_reported
 from recipes.keras_file import is_whole, load_model
 from recipes.plots import plot_curves
 from recipes.tasks import task_of
@@ -206,8 +206,7 @@ def _result(run, recipe, model, classes, test):
     """What result.json holds; draws the curves."""
     metric, rows = task_of(recipe).metric, run.log
     title = f"{recipe.name}: test {metric.replace('_', ' ')} {100 * test[metric]:.2f} %"
-    with replacing(run.curves_file) as temporary:
-        plot_curves(rows, metric, title, temporary)
+    plot_curves(rows, metric, title, run.curves_file)
     best = max(rows, key=lambda row: row[f"val_{metric}"])
     final = best if recipe.early_stopping_epochs else rows[-1]
     backend = keras.backend.backend()

@@ -6,7 +6,7 @@ L = (Σ cross-entropy + Σ smooth L1) / number of objects' anchors in the batch
 import keras
 from keras import ops
 
-from sb_keras.arguments import check_positive
+from sb_keras.arguments import check_count, check_positive
 from sb_keras.detection.matching import BACKGROUND
 
 
@@ -15,11 +15,12 @@ class ClassLoss(keras.losses.Loss):
     """Cross-entropy of the anchors with objects, and of those without that are most mistaken.
 
     In every image `negatives_per_positive` times as many anchors without objects count as there are with,
-    those that the network is least sure to be background (hard negative mining). An image without
-    objects counts nothing.
+    those that the network is least sure to be background (hard negative mining), and at least
+    `min_negatives`: without them an image without objects teaches nothing.
 
     Args:
         negatives_per_positive: How many times as many.
+        min_negatives: How many anchors without objects count in an image at least.
         name: Name of the loss.
         dtype: As `keras.losses.Loss`.
 
@@ -35,9 +36,10 @@ class ClassLoss(keras.losses.Loss):
     ```
     """
 
-    def __init__(self, negatives_per_positive=3.0, name="class_loss", dtype=None):
+    def __init__(self, negatives_per_positive=3.0, min_negatives=0, name="class_loss", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.negatives_per_positive = check_positive("negatives_per_positive", negatives_per_positive)
+        self.min_negatives = check_count("min_negatives", min_negatives)
 
     def call(self, y_true, y_pred):
         y_true = ops.cast(y_true, "int32")
@@ -49,6 +51,7 @@ class ClassLoss(keras.losses.Loss):
 
         objects = ops.sum(ops.cast(is_object, "int32"), axis=-1, keepdims=True)
         wanted = ops.cast(self.negatives_per_positive * ops.cast(objects, losses.dtype), "int32")
+        wanted = ops.maximum(wanted, self.min_negatives)
         # The loss of the last one wanted; anchors with the same loss count as well.
         candidates = ops.where(is_object, -1.0, ops.stop_gradient(background))
         ascending = ops.sort(candidates, axis=-1)
@@ -60,7 +63,11 @@ class ClassLoss(keras.losses.Loss):
         return _per_image(ops.sum(own * counted, axis=-1), objects)
 
     def get_config(self):
-        return {"negatives_per_positive": self.negatives_per_positive, "name": self.name}
+        return {
+            "negatives_per_positive": self.negatives_per_positive,
+            "min_negatives": self.min_negatives,
+            "name": self.name,
+        }
 
 
 @keras.saving.register_keras_serializable(package="sb_keras")

@@ -65,7 +65,27 @@ def test_no_objects_at_all(rng):
     assert float(BoxLoss()(np.zeros((2, 9, 5)), rng.normal(size=(2, 9, 4)))) == 0
 
 
-@pytest.mark.parametrize("loss", [ClassLoss(2.0), BoxLoss()])
+def test_images_without_objects_teach(rng):
+    """Their three anchors that are most mistaken count, and change nothing in images with an object."""
+    classes = np.zeros((3, 50), "int32")
+    classes[1, 7] = 2  # three negatives besides, as without a minimum
+    logits = rng.normal(size=(3, 50, 4))
+    losses = cross_entropies(classes, logits)
+    hardest = np.sort(np.delete(losses[1], 7))[-3:].sum() + losses[1, 7]
+    hardest += np.sort(losses[[0, 2]], axis=-1)[:, -3:].sum()  # divided by one object's anchor
+    assert float(ClassLoss(min_negatives=3)(classes, logits)) == pytest.approx(hardest, rel=1e-5)
+    empty = np.sort(losses[[0, 2]], axis=-1)[:, -3:].sum()
+    actual = ClassLoss(min_negatives=3)(classes[[0, 2]], logits[[0, 2]])
+    assert float(actual) == pytest.approx(empty, rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, True, None])
+def test_wrong_minimum(wrong):
+    with pytest.raises(ValueError, match=r"`min_negatives` must be a whole number from 0\. Received: min_"):
+        ClassLoss(min_negatives=wrong)
+
+
+@pytest.mark.parametrize("loss", [ClassLoss(2.0, min_negatives=5), BoxLoss()])
 def test_config(loss):
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert type(again) is type(loss)

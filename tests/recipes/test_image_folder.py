@@ -169,6 +169,24 @@ def test_names_of_split_folders(names, tmp_path):
     assert all(f"/{names[1]}/".encode() in path for path in dataset.validation.paths)
 
 
+def test_folders_of_the_same_names_in_every_class_are_told(tmp_path, capsys):
+    """`fold1/cat`, `fold1/dog`, `fold2/cat`, …: which are the classes?"""
+    for name in ("fold1", "fold2"):
+        write_classes(tmp_path / name)
+    data = load(tmp_path)
+    assert data.classes == ("fold1", "fold2")
+    message = "the classes are fold1, fold2, though each of their folders holds cat, dog: if those are the"
+    assert message in capsys.readouterr().out
+
+
+def test_what_lies_beside_the_folders_of_splits_is_told(tmp_path, capsys):
+    for name in ("train", "test"):
+        write_classes(tmp_path / name)
+    write_picture(tmp_path / "loose.png")
+    load(tmp_path)
+    assert "1 outside the class folders (loose.png)" in capsys.readouterr().out
+
+
 def test_a_class_called_train(tmp_path):
     write_classes(tmp_path, ("bus", "test", "train"))
     assert load(tmp_path).classes == ("bus", "test", "train")

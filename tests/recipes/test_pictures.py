@@ -69,7 +69,9 @@ KINDS = {
     "webp": encoded(SMOOTH, "WEBP"),
     "tiff": encoded(SMOOTH, "TIFF"),
     "avif": encoded(SMOOTH, "AVIF"),
+    "tiff of 16 bits": encoded(257 * SMOOTH[..., 0].astype("uint16"), "TIFF"),
     "ppm": encoded(SMOOTH, "PPM"),
+    "pgm of 16 bits": b"P5 60 40 65535\n" + (257 * SMOOTH[..., 0].astype(">u2")).tobytes(),
 }
 
 
@@ -78,12 +80,20 @@ def test_decode_is_pillow(kind):
     """To the last bit: Pillow and TensorFlow use the same libraries."""
     with Image.open(io.BytesIO(KINDS[kind])) as image:
         expected = np.asarray(image)
-        if image.mode != "I;16":
+        if image.mode not in ("I;16", "I"):
             expected = np.asarray(image.convert("RGB"))
     if expected.ndim == 2:  # of 16 bits the upper ones
         expected = (expected >> 8)[..., None].repeat(3, -1)
     np.testing.assert_array_equal(decode(KINDS[kind]), expected)
     np.testing.assert_array_equal(image_files.read_rgb(KINDS[kind]), expected)
+
+
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+def test_pixels_of_32_bits_are_refused(kind):
+    """Nothing says what is white: those from 0 to 1 would be black, others white, in silence."""
+    content = encoded((SMOOTH[..., 0] / 255).astype(kind), "TIFF")
+    with pytest.raises(UserError, match="it has 32 bits a pixel"):
+        image_files.read_rgb(content)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

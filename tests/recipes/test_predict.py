@@ -1,7 +1,10 @@
 """Programs that look at pictures: what they print, what JSON holds, what they draw."""
 
+import io
 import json
+import os
 import re
+import sys
 
 import cv2
 import keras
@@ -81,6 +84,39 @@ def test_a_folder(run, folder, tmp_path, capsys):
     assert [path.name for path in drawn] == ["0000-blue.jpg", "0001-green.jpg", "0002-red.jpg"]
     with Image.open(drawn[0]) as image:
         assert image.size == (90, 60)
+
+
+def test_lines_of_a_mistake_do_not_stay(run, folder, tmp_path, monkeypatch):
+    """The command that is put right must not be refused for them; those of Ctrl-C stay."""
+    path, good = tmp_path / "out.jsonl", folder / "within" / "red.png"
+    assert call(run.path, good, folder / "broken.jpg", "--json", path) == 2
+    assert not path.exists()
+    read = answers.read_rgb
+
+    def interrupted(name):
+        if name.endswith("green.png"):
+            raise KeyboardInterrupt
+        return read(name)
+
+    monkeypatch.setattr(answers, "read_rgb", interrupted)
+    assert call(run.path, folder / "within", "--json", path) == 130
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_names_that_are_not_utf8(run, folder, tmp_path, monkeypatch):
+    """As pages of text are written in a locale of UTF-8: strictly."""
+    os.rename(folder / "within" / "red.png", os.fsencode(folder) + b"/within/r\xe9d.png")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict"))
+    assert call(run.path, folder, "--json", tmp_path / "out.jsonl") == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert rows[-1]["picture"].endswith(r"within/r\xe9d.png")
+
+
+def test_places_that_cannot_be_written(run, folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for option, path in (("--draw", tmp_path / "file" / "x"), ("--json", tmp_path / ("x" * 300))):
+        assert call(run.path, folder, option, path) == 2
+        assert re.search("error: cannot write .*(Not a directory|too long)", capsys.readouterr().err)
 
 
 def test_a_video(run, tmp_path, capsys):

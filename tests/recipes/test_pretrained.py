@@ -6,6 +6,7 @@ import pytest
 
 from recipes import pretrained, registry
 from recipes.errors import UserError
+from recipes.search.spaces import check_space, trial_recipe
 
 PHOTOS = registry.find("photos-mobilenetv2-sb")
 # torchvision's documentation of its ImageNet weights.
@@ -48,6 +49,23 @@ def test_a_keras_file_of_keras_applications(tmp_path):
     (tmp_path / "damaged.keras").touch()
     for name in ("empty", "damaged", "missing"):
         assert pretrained.normalization(str(tmp_path / f"{name}.keras")) is None
+
+
+def test_a_checkpoint_is_in_a_run_directory(tmp_path):
+    other = registry.find("cifar10-mobilenetv2-sb")
+    (tmp_path / "recipe.json").write_text(other.to_json(), encoding="utf-8-sig")  # by Windows's editor
+    path = tmp_path / "checkpoints" / "epoch-0001.keras"
+    assert pretrained.normalization(str(path)) == (other.data.mean, other.data.std)
+
+
+def test_a_trial_of_other_weights_follows_them(files):
+    space = {"model.weights": [str(files / "weights.pth"), str(files / "weights.h5")]}
+    check_space(PHOTOS, space, "grid")
+    torch, keras = (trial_recipe(PHOTOS, {"model.weights": path}).data for path in space["model.weights"])
+    assert (torch.mean, torch.std) == TORCHVISION
+    assert (keras.mean, keras.std) == (PHOTOS.data.mean, PHOTOS.data.std)
+    with pytest.raises(UserError, match=r"nothing\.h5, which does not exist"):
+        check_space(PHOTOS, {"model.weights": [str(files / "nothing.h5")]}, "grid")
 
 
 def test_a_mismatch_is_refused_with_what_to_add(files):

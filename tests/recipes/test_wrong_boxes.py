@@ -153,7 +153,7 @@ WRONG = {
     "coco: a box of three": (
         "coco",
         edit_json(lambda c: c["annotations"][0].update(bbox=[1, 2, 3])),
-        r"bbox must be four numbers. Received: \[1, 2, 3\]",
+        r"annotation of id 1 must have a bbox of four numbers. Received: \[1, 2, 3\]\. --set data.skip_bad",
     ),
     "coco: no objects": (
         "coco",
