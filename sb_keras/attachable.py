@@ -1,5 +1,6 @@
 """Which convolutions of a trained network can have attention, and what each of them does there."""
 
+import collections
 import dataclasses
 import difflib
 
@@ -62,24 +63,48 @@ def convolutions(model, on_input=True):
     """
     model = as_functional(model)
     graph, calls = nodes(model), []
-    readers = {id(tensor): node.operation for node in graph for tensor in node.input_tensors}
+    readers = collections.defaultdict(list)
+    for node in graph:
+        for tensor in node.input_tensors:
+            readers[id(tensor)].append(node)
     images = {id(tensor) for tensor in keras.tree.flatten(model.inputs) if on_input}
     for node in graph:
         layer = node.operation
         of_images = bool(node.input_tensors) and all(id(tensor) in images for tensor in node.input_tensors)
         if type(layer) in _CONVOLUTIONS:
             source = node.input_tensors[0]
-            attended = isinstance(readers.get(id(node.outputs[0])), ChannelAttention)
+            attended = _has_attention(node.outputs[0], readers)
             calls.append(Convolution(layer, source.shape[-1], of_images, _obstacle(layer, source, attended)))
-        elif has_graph(layer):
+            continue
+        if has_graph(layer):
             calls += convolutions(layer, of_images)
-        elif of_images:
+        if of_images and not _mixes_channels(layer):
             images |= {id(tensor) for tensor in node.outputs}
     found = {}
     for each in calls:  # of a layer that is called again, whatever holds for one of the calls
         first = found.setdefault(id(each.layer), each)
         first.is_stem, first.obstacle = first.is_stem or each.is_stem, first.obstacle or each.obstacle
     return list(found.values())
+
+
+def _has_attention(tensor, readers):
+    """Whether attention reads what a convolution makes, or what the normalization behind it makes of that."""
+    norms = [
+        node.outputs[0]
+        for node in readers[id(tensor)]
+        if isinstance(node.operation, keras.layers.BatchNormalization)
+    ]
+    return any(
+        isinstance(node.operation, ChannelAttention) and node.input_tensors[1] is not each  # that of a block
+        for each in (tensor, *norms)
+        for node in readers[id(each)]
+    )
+
+
+def _mixes_channels(layer):
+    """Whether a layer on images, or a model of some, has a kernel, so that it is the stem itself."""
+    weights = layer.weights if isinstance(layer, keras.layers.Layer) else ()
+    return not isinstance(layer, keras.layers.Normalization) and any(len(w.shape) > 1 for w in weights)
 
 
 def _obstacle(layer, inputs, attended):
@@ -99,6 +124,8 @@ def _not_dynamic(each):
         return "dynamic convolutions are not separable"
     if set(layer.dilation_rate) != {1} or getattr(layer, "groups", 1) != 1:
         return "dynamic convolutions have neither dilation nor groups"
+    if any(getattr(layer, f"{name}_constraint", None) for name in ("kernel", "depthwise")):
+        return "a constraint of one kernel is none of several"
     if each.is_depthwise and (layer.depth_multiplier != 1 or len(set(layer.strides)) > 1):
         return "dynamic depthwise convolutions have a depth multiplier of 1 and equal strides"
     return None

@@ -17,6 +17,7 @@ import keras
 
 from sb_keras.attachable import choose
 from sb_keras.attention import Attention
+from sb_keras.folding import merged_weights
 from sb_keras.graph import as_functional, has_graph, inner_layers, nodes, rebuilt
 from sb_keras.layers.context import GlobalContext
 from sb_keras.models.convolutions import dynamic_conv, shift_balance
@@ -41,7 +42,9 @@ def attach(model, attention: str | Attention = "sb", layers=None):
     `"expand"` (more channels out than in) and those that `"project"` (the others), of any kernel size.
     Left alone are the stem (the first convolution on an input), convolutions that see 1×1 maps (the dense
     layers of Squeeze-and-Excite blocks), those that have attention already, and with `"dyconv"` those that
-    dynamic convolutions cannot replace (dilated, grouped, separable, with strides that differ).
+    dynamic convolutions cannot replace (dilated, grouped, separable, constrained, with strides that differ).
+    An output that a convolution makes is named after the last layer behind it: losses by name need the new
+    `output_names`.
 
     Args:
         model: A functional or sequential Keras model, built of this package's or of stock layers. Models
@@ -91,12 +94,19 @@ def attach(model, attention: str | Attention = "sb", layers=None):
             f"{', '.join(frozen[:3])}{', …' if len(frozen) > 3 else ''}. Set `trainable` of the layers, or "
             'choose others by `layers`, or attach "sb"'
         )
-    return _with_attention(model, attention, chosen)
+    return _with_attention(model, attention, chosen, copies={})
 
 
-def _with_attention(model, attention, chosen):
-    """A copy of a functional model, with attention on the convolutions that are `chosen`, by `id`."""
-    model, copies = as_functional(model), {}
+def _with_attention(model, attention, chosen, copies):
+    """A copy of a functional model, with attention on the convolutions that are `chosen`, by `id`.
+
+    Args:
+        model: The model, or one within it.
+        attention: The `Attention`.
+        chosen: The convolutions, by the `id` of their layer.
+        copies: For layers, by `id`, functions that call their copies: what two models share stays shared.
+    """
+    model = as_functional(model)
     norms = _norms_behind(model, chosen) if attention.placement == "norm" else {}
     shifts = {}  # for a convolution, by `id`, the function that adds its attention to a trunk
 
@@ -110,7 +120,7 @@ def _with_attention(model, attention, chosen):
     def make(layer):
         """A function that does what a call of the layer does, with weights of its own, and attention."""
         if has_graph(layer):
-            return _with_attention(layer, attention, chosen)
+            return _with_attention(layer, attention, chosen, copies)
         each = chosen.get(id(layer))
         if each is None:
             copy = _copy(layer)
@@ -121,7 +131,7 @@ def _with_attention(model, attention, chosen):
         if attention.kind == "dyconv":
             dynamic = _dynamic(each, attention)
             return lambda x: activate(dynamic(x))
-        copy = _copy(layer, activation="linear")
+        copy = _copy(layer, activation="linear", activity_regularizer=None)
         common = {"dtype": layer.dtype_policy, "data_format": "channels_last"}
         context = GlobalContext(name=f"{layer.name}_context", **common)
         hidden_units = max(1, each.filters // 6) if each.is_depthwise else each.filters  # paper, section 5.1
@@ -166,11 +176,14 @@ def _norms_behind(model, chosen):
 
 
 def _activation(layer):
-    """The activation of a convolution as a layer of its own, as attention is before it."""
-    if layer.activation is keras.activations.linear:
+    """The activation of a convolution, and what regularizes it, as a layer: attention is before it."""
+    if layer.activation is keras.activations.linear and layer.activity_regularizer is None:
         return lambda x: x
     return keras.layers.Activation(
-        layer.activation, dtype=layer.dtype_policy, name=f"{layer.name}_activation"
+        layer.activation,
+        activity_regularizer=layer.activity_regularizer,
+        dtype=layer.dtype_policy,
+        name=f"{layer.name}_activation",
     )
 
 
@@ -197,6 +210,7 @@ def _copy(layer, **changes):
 def _dynamic(each, attention):
     """A function that calls a dynamic convolution, each of whose kernels is the trained one."""
     layer = each.layer
+    regularizer = "depthwise_regularizer" if each.is_depthwise else "kernel_regularizer"
     dynamic = dynamic_conv(
         attention,
         each.channels,
@@ -205,6 +219,9 @@ def _dynamic(each, attention):
         strides=layer.strides,
         padding=layer.padding,
         use_bias=layer.use_bias,
+        **{regularizer: getattr(layer, regularizer)},
+        bias_regularizer=layer.bias_regularizer,
+        bias_constraint=layer.bias_constraint,
         dtype=layer.dtype_policy,
         name=layer.name,
     )
@@ -213,7 +230,7 @@ def _dynamic(each, attention):
         is_new = not dynamic.built
         outputs = dynamic(x)
         if is_new:
-            kernel, *bias = layer.get_weights()
+            kernel, *bias = merged_weights(layer)
             dynamic.begin_with(kernel)
             if dynamic.bias is not None:
                 dynamic.bias.assign(bias[0])

@@ -12,15 +12,16 @@ converters fuse with the activation. In front of a dense layer, as in the usual 
 it goes into that one: W (γ (x − μ) / σ + β) + b = (W γ/σ) x + W (β − γ μ/σ) + b.
 """
 
-import inspect
-
 import keras
-import numpy as np
 
 from sb_keras.graph import as_functional, inner_layers, new_lambda, node_of, nodes, operation_of
+from sb_keras.idle import is_idle, trains_by_default
 from sb_keras.layers.affine import Affine, to_numpy
+from sb_keras.layers.channels_last import ChannelsLast
+from sb_keras.layers.context import GlobalContext
 from sb_keras.layers.conv import Conv2D
 from sb_keras.layers.dynamic_conv import DynamicConv
+from sb_keras.layers.excitation import ChannelAttention
 from sb_keras.layers.shift_balance import ShiftBalance
 
 # Exactly these: a class derived from one may do something else with its kernel.
@@ -33,7 +34,6 @@ _LINEAR = (
     keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
 )
-_UNKNOWN_SIZE = 32  # stands for it where a layer is tried
 
 
 def fold(model):
@@ -71,29 +71,35 @@ def fold(model):
     _check_not_quantized(model)
     graph = nodes(model)
     calls = [node.operation for node in graph]
-    idle = set(calls) - {node.operation for node in graph if not _is_idle(node)}
+    idle = set(calls) - {node.operation for node in graph if not is_idle(node)}
     absorbed, followed = _absorbed(model, graph, idle)
     gone = idle | {norm for norm, _ in (*absorbed.values(), *followed.values())}
+    read_as_vectors = _read_as_vectors(model, graph)
     copies = {}  # what is called again has the same weights again
 
     def call(layer, *args, **kwargs):
         if layer in gone:
-            return args[0]
+            return _inputs(args, kwargs)
         if not isinstance(layer, keras.layers.Layer):
             return layer(*args, **kwargs)
         if isinstance(layer, keras.layers.BatchNormalization):
+            x = _inputs(args, kwargs)
             if layer not in copies:
-                copies[layer] = _as_convolution(layer, args[0].shape)
-            (x,) = args
+                copies[layer] = _as_convolution(layer, x.shape)
             for step in copies[layer]:
                 x = step(x)
             return x
-        if _trains_by_default(layer):
+        if isinstance(layer, GlobalContext):
+            if layer not in copies:
+                copies[layer] = layer.fold(as_map=layer not in read_as_vectors)
+            x = _inputs(args, kwargs)
+            return [x, copies[layer](x)]
+        if trains_by_default(layer):
             kwargs["training"] = False
         if layer in copies:
             return copies[layer](*args, **kwargs)
         (_, affine), (_, preceding) = (maps.get(layer, (None, None)) for maps in (absorbed, followed))
-        if hasattr(layer, "fold"):
+        if isinstance(layer, ChannelsLast) and hasattr(layer, "fold"):
             if calls.count(layer) == 1:
                 return layer.fold(*args, affine=affine)
             inputs = keras.tree.map_structure(lambda x: keras.Input((None, None, x.shape[-1])), args[0])
@@ -107,6 +113,20 @@ def fold(model):
         return outputs
 
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+
+
+def _inputs(args, kwargs):
+    """What a layer of one input is called on, by position or by its name."""
+    return args[0] if args else kwargs["inputs"]
+
+
+def _read_as_vectors(model, graph):
+    """The `GlobalContext` layers whose average is read by something else than attention."""
+    found = {operation_of(tensor) for tensor in model.outputs if len(tensor.shape) == 2}
+    for node in graph:
+        if not isinstance(node.operation, ChannelAttention | DynamicConv):
+            found |= {operation_of(tensor) for tensor in node.input_tensors if len(tensor.shape) == 2}
+    return {layer for layer in found if isinstance(layer, GlobalContext)}
 
 
 def _absorbed(model, graph, idle):
@@ -153,7 +173,7 @@ def _absorbed(model, graph, idle):
     for node in graph:
         norm = node.operation
         if isinstance(norm, keras.layers.BatchNormalization):
-            (tensor,) = node.input_tensors
+            tensor, *_ = node.input_tensors  # a mask may be behind it
             _check_foldable(norm, node, calls.count(norm))
             found = absorbers(tensor) if calls.count(norm) == 1 else []
             absorbed |= {layer: (norm, Affine.of(norm)) for layer in found}
@@ -161,40 +181,6 @@ def _absorbed(model, graph, idle):
             if behind is not None:
                 followed[behind] = norm, Affine.of(norm)
     return absorbed, followed
-
-
-def _is_idle(node):
-    """Whether a call does nothing but in training, as Dropout and RandomFlip do, or a user's own layer.
-
-    It is tried, on numbers of either sign and any size.
-    """
-    layer, arguments = node.operation, node.arguments
-    if (
-        not isinstance(layer, keras.layers.Layer)
-        or isinstance(layer, keras.Model | keras.layers.Lambda)
-        or layer.weights
-        or "training" not in inspect.signature(layer.call).parameters
-        or (arguments.kwargs.get("training") and not _trains_by_default(layer))  # Keras notes down a default
-        or not (len(arguments.args) == len(node.input_tensors) == 1)
-    ):
-        return False
-    (tensor,) = node.input_tensors
-    if arguments.args[0] is not tensor:
-        return False
-    shape = [_UNKNOWN_SIZE if size is None else size for size in (2, *tensor.shape[1:])]
-    inputs = (100 * np.random.default_rng(0).normal(size=shape)).astype(tensor.dtype)
-    outputs = type(layer).from_config({**layer.get_config(), "dtype": "float32"})(inputs, training=False)
-    return (
-        isinstance(outputs, type(keras.ops.convert_to_tensor(inputs)))
-        and keras.backend.standardize_dtype(outputs.dtype) == tensor.dtype
-        and np.array_equal(keras.ops.convert_to_numpy(outputs), inputs)
-    )
-
-
-def _trains_by_default(layer):
-    """Whether a layer that is not told the mode behaves as in training, as Keras's augmentation does."""
-    parameter = inspect.signature(layer.call).parameters.get("training")
-    return parameter is not None and parameter.default is True
 
 
 def _check_not_quantized(model):
@@ -208,7 +194,7 @@ def _check_not_quantized(model):
 
 
 def _check_foldable(norm, node, calls):
-    (tensor,), kwargs = node.input_tensors, node.arguments.kwargs
+    (tensor, *_), kwargs = node.input_tensors, node.arguments.kwargs
     rank = len(tensor.shape)
     if norm.axis % rank != rank - 1 or norm.renorm or kwargs.get("training"):
         raise ValueError(
@@ -245,7 +231,7 @@ def _copy(layer, after, before):
         return folded, folded.get_weights()
     if isinstance(layer, keras.layers.Lambda):
         return new_lambda(layer), []
-    config, weights = {**layer.get_config(), "dtype": "float32"}, _merged_weights(layer)
+    config, weights = {**layer.get_config(), "dtype": "float32"}, merged_weights(layer)
     if getattr(layer, "lora_enabled", False):
         config = {**config, "lora_rank": None, "lora_alpha": None}
     stock = keras.layers.Conv2D if type(layer) is Conv2D else type(layer)
@@ -261,7 +247,7 @@ def _copy(layer, after, before):
     return stock.from_config({**config, "use_bias": True}), [kernel, bias]
 
 
-def _merged_weights(layer):
+def merged_weights(layer):
     """A layer's weights, with low-rank parts (LoRA) added: W + α/r A B."""
     parts, low_rank = {}, set()
     for each in (layer, *inner_layers(layer)):

@@ -13,12 +13,19 @@ def as_functional(model):
     """
     # A sequential model has a functional one inside, or None until its input shape is known.
     functional = getattr(model, "_functional", model)
-    if not hasattr(functional, "_nodes_by_depth"):
+    if not hasattr(functional, "_nodes_by_depth") or _has_own_call(model):
+        own = ", whose `call` is its own" if _has_own_call(model) else ""
         raise ValueError(
             "Expected a functional Keras model, or a sequential one that is built. "
-            f"Received: {getattr(model, 'name', model)!r} of type {type(model).__name__}"
+            f"Received: {getattr(model, 'name', model)!r} of type {type(model).__name__}{own}"
         )
     return keras.Model(functional.input, functional.output, name=model.name)
+
+
+def _has_own_call(model):
+    """Whether a model of a user's class may do something else than its graph says."""
+    call = getattr(type(model), "call", None)
+    return call is not None and call.__module__.partition(".")[0] not in ("keras", "tf_keras")
 
 
 def has_graph(layer):

@@ -98,9 +98,10 @@ def profile(model):
                 f"Received: layer '{layer.name}' with output shape {output}"
             )
         cost = _operations(layer, inputs, output)
-        # A shared layer computes again with the same weights.
-        parameters = 0 if layer in counted else _parameters(layer)
-        counted.add(layer)
+        # A shared layer computes again with the same weights, also one that two models share.
+        new = [weight for weight in _weights(layer) if id(weight) not in counted]
+        parameters = sum(math.prod(weight.shape) for weight in new)
+        counted.update(map(id, new))
         if parameters or any(cost):
             rows.append(Cost(layer.name, type(layer).__name__, output[1:], parameters, *cost))
 
@@ -111,9 +112,9 @@ def profile(model):
     return Profile(tuple(rows), Cost("total", "", output_shape, *sums))
 
 
-def _parameters(layer):
+def _weights(layer):
     weights = layer.weights if isinstance(layer, keras.layers.Layer) else []
-    return sum(math.prod(weight.shape) for weight in weights if weight.name not in _STATE)
+    return [weight for weight in weights if weight.name not in _STATE]
 
 
 def _input_shapes(node):

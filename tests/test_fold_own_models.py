@@ -109,3 +109,99 @@ def test_integers_of_keras_are_refused_by_name(mode):
     model.quantize(mode)
     with pytest.raises(ValueError, match=rf"Cannot fold layer '\w+': .* quantized by `quantize\('{mode}'\)`"):
         sb_keras.fold(model)
+
+
+@pytest.mark.parametrize("name", ["Resizing", "CenterCrop"])
+def test_layers_that_give_back_one_size_stay_where_the_size_is_unknown(name, rng):
+    """On a picture of 32×32 they change nothing: what the CIFAR networks take."""
+    layer = getattr(keras.layers, name)(32, 32)
+    pooled = [keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([keras.Input((None, None, 3)), layer, *pooled])
+    folded = assert_folds(model, rng.normal(size=(2, 50, 70, 3)).astype("float32"))
+    assert name in [type(each).__name__ for each in folded.layers]
+
+
+def test_random_layers_of_mixed_precision_go(rng):
+    layers = keras.layers
+    common = {"dtype": "mixed_bfloat16"}
+    network = [
+        layers.Conv2D(4, 3, **common),
+        layers.Dropout(0.5, **common),
+        layers.BatchNormalization(**common),
+    ]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *network])
+    assert [type(each) for each in sb_keras.fold(model).layers] == [layers.InputLayer, layers.Conv2D]
+
+
+def test_calls_by_keyword_and_masks(rng):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3)(inputs=inputs)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(inputs=x))
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(inputs=x))
+    randomize(model, rng)
+    assert_folds(model, rng.normal(size=(2, 8, 8, 3)).astype("float32"))
+    words = keras.Input((5,), dtype="int32")
+    x = keras.layers.Embedding(9, 4, mask_zero=True)(words)
+    model = keras.Model(words, keras.layers.BatchNormalization()(x))
+    randomize(model, rng)
+    with pytest.warns(UserWarning, match="will therefore destroy the mask"):  # Keras's, of the convolution
+        assert_folds(model, rng.integers(0, 9, size=(2, 5)))
+
+
+def test_a_class_with_a_call_of_its_own_is_refused():
+    """Its graph does not say what it computes."""
+
+    class Doubled(keras.Model):
+        def call(self, inputs, training=None):
+            return 2 * super().call(inputs, training=training)
+
+    inputs = keras.Input((8, 8, 3))
+    model = Doubled(inputs, keras.layers.Conv2D(4, 3)(inputs), name="doubled")
+    for function in (sb_keras.fold, sb_keras.attach, sb_keras.profile):
+        with pytest.raises(
+            ValueError, match=r"functional .* 'doubled' of type Doubled, whose `call` is its own"
+        ):
+            function(model)
+
+
+# Attention where nothing but the layers' documentation says how they are used.
+
+
+def attention(shared, rng):
+    """An average of Keras's own, and one of `GlobalContext` that other layers read too."""
+    inputs = keras.Input((8, 8, 4))
+    if shared:
+        x, average = sb_keras.layers.GlobalContext()(inputs)
+    else:
+        x, average = inputs, keras.layers.GlobalAveragePooling2D()(inputs)
+    y = sb_keras.layers.ShiftBalance(lambda_init=0.5)([keras.layers.Conv2D(4, 3)(x), average])
+    y = sb_keras.layers.SqueezeExcite()([y, average])
+    outputs = [y, keras.layers.Dense(3)(average), keras.layers.Add()([average, average])]
+    outputs.append(keras.layers.Concatenate()([average, keras.layers.GlobalAveragePooling2D()(y)]))
+    model = keras.Model(inputs, [*outputs, average])
+    randomize(model, rng)
+    return model
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_averages_that_others_read(shared, rng):
+    model, x = attention(shared, rng), rng.normal(size=(2, 8, 8, 4)).astype("float32")
+    folded = sb_keras.fold(model)
+    for ours, theirs in zip(folded(x), model(x), strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_a_context_that_is_shared_by_two_maps(rng):
+    """As `attach` makes it of a convolution that is called twice, one after the other and side by side."""
+    inputs = keras.Input((8, 8, 4))
+    convolution = keras.layers.Conv2D(4, 3, padding="same", name="c")
+    stem = keras.layers.Conv2D(4, 3, name="stem")(inputs)
+    x = convolution(keras.layers.ReLU()(convolution(stem)))
+    y = convolution(keras.layers.MaxPooling2D()(stem))
+    model = sb_keras.attach(keras.Model(inputs, [x, y]), sb_keras.Attention("sb", lambda_init=0.3))
+    randomize(model, rng)
+    images = rng.normal(size=(2, 8, 8, 4)).astype("float32")
+    for ours, theirs in zip(sb_keras.fold(model)(images), model(images), strict=True):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, atol=TOLERANCE * scale)

@@ -66,18 +66,31 @@ if _tensorflow():
         return tf.reshape(tf.nn.avg_pool2d(rows, (height, 1), 1, "VALID"), (-1, x.shape[-1]))
 
     def _positions(x):
+        """Height, width and their product, which in float16 would be infinite from 256×256 on."""
         _, height, width, _ = x.shape
         if height is None or width is None:
             height, width = tf.unstack(tf.shape(x)[1:3])
-            return height, width, tf.cast(height * width, x.dtype)
+            return height, width, tf.cast(height * width, tf.float32)
         return height, width, float(height * width)
+
+    def _wide(x):
+        return tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+
+    def _sums_of(x, count):
+        if x.dtype == tf.float32:
+            return averages_of(x) * count
+        return tf.cast(tf.reduce_sum(_wide(x), axis=(1, 2)), x.dtype)
+
+    def _shares_of(sums, count):
+        wide = _wide(sums)
+        return tf.cast(wide / tf.cast(count, wide.dtype), sums.dtype)
 
     @tf.custom_gradient
     def _global_average(x):
         height, width, count = _positions(x)
 
         def gradient(upstream):
-            return tf.tile(expand(upstream / count, x.shape[-1]), (1, height, width, 1))
+            return tf.tile(expand(_shares_of(upstream, count), x.shape[-1]), (1, height, width, 1))
 
         return averages_of(x), gradient
 
@@ -86,7 +99,7 @@ if _tensorflow():
         count = _positions(x)[-1]
 
         def gradient(upstream, upstream_of_average):
-            return upstream + expand(upstream_of_average / count, x.shape[-1])
+            return upstream + expand(_shares_of(upstream_of_average, count), x.shape[-1])
 
         return (tf.identity(x), averages_of(x)), gradient
 
@@ -95,7 +108,7 @@ if _tensorflow():
         count = _positions(x)[-1]
 
         def gradient(upstream):
-            return upstream, averages_of(upstream) * count
+            return upstream, _sums_of(upstream, count)
 
         return x + expand(shift), gradient
 
@@ -104,6 +117,6 @@ if _tensorflow():
         count = _positions(x)[-1]
 
         def gradient(upstream):
-            return upstream * expand(scale), averages_of(upstream * x) * count
+            return upstream * expand(scale), _sums_of(upstream * x, count)
 
         return x * expand(scale), gradient

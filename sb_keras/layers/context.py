@@ -43,9 +43,9 @@ class GlobalContext(ChannelsLast):
         """Multiplies, adds and multiply-adds of the average (equations 10 and 11)."""
         return input_shape[-1], math.prod(input_shape[1:]), 0
 
-    def fold(self, inputs, affine=None):
-        """The same in a stock layer; nothing precedes it that an affine map could come from."""
-        return [inputs, average_pooling(self.name)(inputs)]
+    def fold(self, as_map=True):
+        """The stock layer that averages: to a map of 1×1, as folded attention takes it, or to a vector."""
+        return average_pooling(self.name, keepdims=as_map)
 
     def compute_output_shape(self, input_shape):
         return [input_shape, (input_shape[0], input_shape[-1])]

@@ -189,6 +189,10 @@ class ChannelAttention(ChannelsLast):
         squeeze_kernel, squeeze_bias, excite_kernel, excite_bias = self.excitation.folded_weights()
         if self.pools:
             inputs = average_pooling(f"{self.name}_pool")(inputs)
+        elif len(inputs.shape) == 2:
+            inputs = keras.layers.Reshape((1, 1, inputs.shape[-1]), dtype="float32", name=f"{self.name}_map")(
+                inputs
+            )
         x = self._fold_dense(inputs, squeeze_kernel, squeeze_bias, "relu", "squeeze")
         return self._fold_dense(x, slope * excite_kernel, slope * excite_bias, gate, "excite")
 
@@ -221,10 +225,10 @@ def _norm_affine(norm, channels):
     return Affine.identity(channels) if norm is None else Affine.of(norm)
 
 
-def average_pooling(name):
+def average_pooling(name, keepdims=True):
     """Global average pooling of a folded network: the average stays a feature map, of 1×1."""
     return keras.layers.GlobalAveragePooling2D(
-        data_format="channels_last", keepdims=True, dtype="float32", name=name
+        data_format="channels_last", keepdims=keepdims, dtype="float32", name=name
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from reference import images, to_numpy
 
-from sb_keras.layers.channelwise import add_channelwise, global_average, multiply_channelwise
+from sb_keras.layers.channelwise import add_channelwise, global_average, multiply_channelwise, with_average
 
 # Sums of 30 rounded numbers of size one.
 TOLERANCE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
@@ -90,3 +90,43 @@ def test_halves(tensors, function, dtype):
         assert a.dtype == dtype
         # A few roundings; the sum of 30 numbers is rounded as it grows.
         np.testing.assert_allclose(to_numpy(a), b, atol=8 * rounding * np.abs(b).max())
+
+
+@pytest.mark.parametrize("size", [(256, 256), (None, None)])
+@pytest.mark.parametrize("function", [global_average, with_average, add_channelwise, multiply_channelwise])
+def test_halves_of_large_maps(function, size, rng):
+    """256×256 is more than float16 can hold: gradients were infinite, and a training skipped every step."""
+    x, s = (tf.constant(images(rng, *shape), "float16") for shape in ((2, 256, 256, 3), (2, 3)))
+    inputs = [x] if function in (global_average, with_average) else [x, s]
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *size, 3) if t.shape.rank == 4 else (None, 3), t.dtype) for t in inputs
+        ]
+    )
+    def gradients(*inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = tf.nest.flatten(function(*inputs))
+            ones = [
+                tf.ones_like(each) if each.shape.rank == 2 else 2.0**-10 * tf.ones_like(each)
+                for each in outputs
+            ]
+        return tape.gradient(outputs, inputs, output_gradients=ones)
+
+    found = [np.float64(to_numpy(each)) for each in gradients(*inputs)]
+    wide = [np.float64(to_numpy(each)) for each in inputs]
+    if function is global_average:
+        expected = [np.full(x.shape, 2.0**-16)]
+    elif function is with_average:
+        expected = [np.full(x.shape, 2.0**-10 + 2.0**-16)]
+    elif function is add_channelwise:
+        expected = [np.full(x.shape, 2.0**-10), np.full(s.shape, 2.0**6)]
+    else:
+        expected = [
+            np.broadcast_to(2.0**-10 * wide[1][:, None, None], x.shape),
+            2.0**-10 * wide[0].sum((1, 2)),
+        ]
+    # A product and a number of 11 bits each, rounded; the sum of 65,536 of them has an error of its own.
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3 if ours.ndim == 2 else 0)
