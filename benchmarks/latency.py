@@ -19,7 +19,8 @@ from benchmarks import output
 from recipes.command import exit_code
 from recipes.files import write_bytes
 from sb_keras.graph import inner_layers
-from tflite.export import convert, converter
+from tflite.converter import converter
+from tflite.export import convert
 from tflite.latency import measure
 from tflite.quantize import quantize_file
 

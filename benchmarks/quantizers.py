@@ -18,7 +18,8 @@ from benchmarks import output
 from recipes import data as data_sets
 from recipes.command import exit_code, progress
 from recipes.run_directory import RunDirectory
-from tflite.export import convert, converter, sampled_pixels
+from tflite.converter import converter
+from tflite.export import convert, sampled_pixels
 from tflite.interpreter import predict
 from tflite.latency import measure
 

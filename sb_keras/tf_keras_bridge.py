@@ -104,7 +104,7 @@ def _copy(layer):
     unknown = {
         key: value
         for key, value in config.items()
-        if key not in known and value and value != defaults.get(key)
+        if key not in known and value is not None and value is not False and value != defaults.get(key)
     }
     kept = {key: value for key, value in config.items() if key in known and not key.endswith(_DROPPED)}
     try:

@@ -195,3 +195,10 @@ def test_the_library_does_without_it():
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     )
     assert not {"tf_keras", "tensorflow_model_optimization"} & set(json.loads(done.stdout))
+
+
+def test_an_argument_of_zero_that_tf_keras_calls_otherwise():
+    """Its LeakyReLU would have the slope of 0.3 that is its default."""
+    model = keras.Sequential([keras.Input((4,)), layers.LeakyReLU(negative_slope=0.0)])
+    with pytest.raises(ValueError, match=r"tf_keras does not know {'negative_slope': 0\.0}"):
+        to_tf_keras(model)

@@ -177,7 +177,7 @@ def _channels(option, text, above=None):
 
 def _lines(path):
     try:
-        return tuple(pathlib.Path(path).read_text(encoding="utf-8").splitlines())
+        return tuple(pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path} as text: {getattr(error, 'strerror', None) or error}") from error
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import sb_keras
 from recipes.data import middle, to_pixels
@@ -16,6 +15,7 @@ from sb_keras.graph import as_functional, inner_layers, operation_of, tensor_nam
 from sb_keras.layers import DynamicConv
 from sb_keras.layers.affine import call_with
 from tflite import model_file
+from tflite.converter import converted
 from tflite.detector import add_detection, is_detector
 from tflite.metadata import Metadata, add_metadata
 from tflite.quantize import as_images, make_unsigned, quantize_file
@@ -121,9 +121,10 @@ def build(
         )
     folded, detector, integers = sb_keras.fold(model), is_detector(model), quantize in CALIBRATED
     labels = None if metadata is None else metadata.labels
-    classes = TASKS["detection"].classes_of(model) if detector else model.outputs[0].shape[-1]
-    if labels is not None and len(labels) != classes:
-        raise ValueError(f"`labels` must name the model's {classes} classes. Received: {len(labels)} names")
+    classes = [TASKS["detection"].classes_of(model)] if detector else [out.shape[-1] for out in model.outputs]
+    if labels is not None and len(labels) not in classes:
+        expected = " or ".join(map(str, dict.fromkeys(classes)))
+        raise ValueError(f"`labels` must name the model's {expected} classes. Received: {len(labels)} names")
     if integers:
         check_fixed_kernels(folded)
     if metadata is not None and any(isinstance(layer, DynamicConv) for layer in inner_layers(folded)):
@@ -140,7 +141,7 @@ def build(
         settings = {"input_range": input_range, "output_names": names, **(fine_tuning or {})}
         content = quantization_aware(folded, images, **settings)
     else:
-        content = converter(_of_any_batch(folded), names).convert()
+        content = converted(folded, names)
         if quantize != "float32":
             content = quantize_file(content, quantize, images, input_range)
     edits = [
@@ -194,46 +195,17 @@ def normalizing(model, mean, std):
     layer = keras.layers.DepthwiseConv2D(1, data_format="channels_last", dtype="float32", name="normalized")
 
     def behind(tensor):
-        is_input = isinstance(operation_of(tensor), keras.layers.InputLayer)
+        # A graph holds numbers as well, as in x / 127.5.
+        is_tensor = isinstance(tensor, keras.KerasTensor)
+        is_input = is_tensor and isinstance(operation_of(tensor), keras.layers.InputLayer)
         return call_with(layer, tensor, scale.reshape(1, 1, -1, 1), shift) if is_input else tensor
 
     def call(operation, *args, **kwargs):
-        return operation(*keras.tree.map_structure(behind, args), **kwargs)
+        args, kwargs = keras.tree.map_structure(behind, (args, kwargs))
+        return operation(*args, **kwargs)
 
     network = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
     return keras.Model(network.input, keras.tree.map_structure(behind, network.output), name=model.name)
-
-
-def _of_any_batch(model):
-    """The same network, whose file works too after the interpreter's `resize_tensor_input` to more images.
-
-    Keras's Reshape and Flatten leave the size of the batch in the file, which is 1 there.
-    """
-
-    def call(operation, *args, **kwargs):
-        if isinstance(operation, keras.Model):
-            return _of_any_batch(operation)(*args, **kwargs)
-        if isinstance(operation, keras.layers.Reshape | keras.layers.Flatten):
-            size = operation.compute_output_shape(args[0].shape)[1:]
-            if None not in size and getattr(operation, "data_format", "channels_last") == "channels_last":
-                return keras.ops.reshape(args[0], (-1, *size))
-        return operation(*args, **kwargs)
-
-    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
-
-
-def converter(model, output_names):
-    """TensorFlow's converter for a network, folded or not, whose outputs are to bear these names."""
-    (source,), (name,) = model.inputs, tensor_names(model.input)
-    image = tf.TensorSpec((1, *source.shape[1:]), tf.float32, name=name)
-
-    @tf.function(input_signature=[image], autograph=False)
-    def serve(image):
-        return dict(zip(output_names, keras.tree.flatten(model(image)), strict=True))
-
-    # The converter makes constants of the weights that it finds here.
-    tracked = tf.train.Checkpoint(weights=[weight.value for weight in model.weights])
-    return tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], tracked)
 
 
 def metadata_of(run, quantize="float32", author="", license=""):

@@ -109,13 +109,15 @@ def take_middle(model, size):
     whole = copy.deepcopy(graph.tensors[middle])
     _, height, width, channels = (int(side) for side in whole.shape)
     whole.shape = np.array((1, size, size, channels), "int32")
+    # Or LiteRT takes the output's number of pictures, 1, for fixed.
+    graph.tensors[middle].shapeSignature = np.array((-1, height, width, channels), "int32")
     whole.name, graph.tensors[middle].name = graph.tensors[middle].name, whole.name + b"_middle"
     graph.tensors.append(whole)
     graph.inputs = np.array([len(graph.tensors) - 1], "int32")
     (entry,) = signature.inputs
     entry.tensorIndex = len(graph.tensors) - 1
     begin = add_constant(model, "middle_begin", [0, (size - height) // 2, (size - width) // 2, 0])
-    extent = add_constant(model, "middle_size", [1, height, width, channels])
+    extent = add_constant(model, "middle_size", [-1, height, width, channels])  # of all pictures
     version = 1 if whole.type == schema.TensorType.FLOAT32 else 2
     add_operator(model, "SLICE", [*graph.inputs, begin, extent], [middle], version, first=True)
 

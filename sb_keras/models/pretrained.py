@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from sb_keras.attention import Attention
+from sb_keras.graph import node_of, operation_of
 from sb_keras.layers.dynamic_conv import DynamicConv
 from sb_keras.layers.excitation import ChannelAttention
 from sb_keras.models.torch_weights import read_torch
@@ -70,7 +71,9 @@ def load(model, inputs, weights, width_multiplier, network="mobilenet_v2"):
     if path.suffix == ".h5":
         _load_h5(path, model)
     elif path.suffix == ".keras":
-        _assign(model, _read_keras(path), path)
+        source = _read_keras(path)
+        _check_traits(model, source, path)
+        _assign(model, _by_our_names(_weights_of(source)), path)
     elif path.suffix in TORCH_SUFFIXES:
         _assign(model, read_torch(path, network), path)
     else:
@@ -120,11 +123,34 @@ def _model_file(directory):
 
 def _read_keras(path):
     try:
-        source = keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise ValueError(f"{path} is damaged, or not a .keras file ({reason})") from error
-    return _by_our_names({layer.name: layer.get_weights() for layer in source.layers if layer.weights})
+
+
+def _weights_of(model):
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def _check_traits(model, source, path):
+    """Raises a `ValueError` if the same weights would compute something else: padding, gate, placement."""
+    ours, theirs = ({layer.name: layer for layer in each.layers if layer.weights} for each in (model, source))
+    for name in () if FIRST in theirs else ours.keys() & theirs.keys():
+        expected, received = _traits(ours[name]), _traits(theirs[name])
+        for key in sorted(expected.keys() & received.keys()):
+            if expected[key] != received[key]:
+                raise ValueError(
+                    f"{path} does not fit {model.name}: layer '{name}' has {key}={expected[key]!r}. "
+                    f"Received: {key}={received[key]!r}"
+                )
+
+
+def _traits(layer):
+    traits = {key: getattr(layer, key) for key in ("padding", "gate") if hasattr(layer, key)}
+    if isinstance(layer, ChannelAttention):
+        traits["behind"] = operation_of(node_of(layer.output).input_tensors[0]).name
+    return traits
 
 
 def _load_h5(path, model):

@@ -158,6 +158,26 @@ def test_models_and_runs_of_this_package(x, tmp_path):
     np.testing.assert_array_equal(model(x), attended(x))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"padding": "torch"}, "has padding='same'. Received: padding='valid'"),
+        (
+            {"attention": sb_keras.Attention("sb", gate="sigmoid")},
+            "has gate='tanh'. Received: gate='sigmoid'",
+        ),
+        ({"attention": sb_keras.Attention("sb", placement="norm")}, "has behind='block.*_bn'"),
+    ],
+)
+def test_weights_that_would_compute_something_else(options, message, tmp_path):
+    """Names and shapes are the same."""
+    options = {"attention": "sb", **options}
+    sb_keras.MobileNetV2((32, 32, 3), 0.1, classes=5, **options).save(tmp_path / "best.keras")
+    with pytest.raises(ValueError, match=f"best.keras does not fit mobilenet_v2_sb: layer .* {message}"):
+        sb_keras.MobileNetV2((32, 32, 3), 0.1, "sb", classes=5, weights=tmp_path / "best.keras")
+    sb_keras.MobileNetV2((32, 32, 3), 0.1, classes=5, weights=tmp_path / "best.keras", **options)
+
+
 def test_wrong_files(reference, tmp_path):
     reference.save_weights(tmp_path / "model.weights.h5")
     write_legacy(reference, tmp_path / "legacy.h5")

@@ -135,7 +135,7 @@ def test_command_of_a_keras_file(tmp_path, capsys):
     source, out, labels = tmp_path / "model.keras", tmp_path / "model.tflite", tmp_path / "labels.txt"
     model = three_classes()
     model.save(source)
-    labels.write_text("cat\ndog\nécureuil\n", encoding="utf-8")
+    labels.write_text("cat\ndog\nécureuil\n", encoding="utf-8-sig")  # as Windows's editor does
     mean, std = np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6])
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype("float32")
 

@@ -59,6 +59,10 @@ def test_a_file_takes_the_middle_of_a_picture(framed, small, quantize):
     takes_whole = open_content(build(small, quantize, pixels, **takes))
     shapes = [each.get_input_details()[0]["shape"].tolist() for each in (takes_middle, takes_whole)]
     assert shapes == [[1, 32, 32, 3], [1, 37, 37, 3]]
+    takes_whole.resize_tensor_input(takes_whole.get_input_details()[0]["index"], [3, 37, 37, 3])
+    takes_whole.allocate_tensors()
+    assert takes_whole.get_output_details()[0]["shape"].tolist() == [3, 2]  # of every picture
+    takes_whole = open_content(build(small, quantize, pixels, **takes))
     ((whole, _),) = dataset.test.pixel_batches(framed, 100)
     np.testing.assert_array_equal(
         predict(takes_whole, whole.numpy()), predict(takes_middle, whole.numpy()[:, 2:34, 2:34])

@@ -11,7 +11,7 @@ from sb_keras.detection import ssdlite_anchors
 from sb_keras.graph import tensor_names
 from tflite.convert import convert
 from tflite.detector import is_detector
-from tflite.interpreter import dequantized, quantized
+from tflite.interpreter import dequantized, open_content, predict, quantized
 from tflite.metadata import read_metadata
 
 pytestmark = pytest.mark.long
@@ -166,3 +166,40 @@ def test_a_users_classes_and_boxes_are_no_ssdlite():
         y = layers.Reshape((anchors, 1))(layers.Dense(anchors)(layers.GlobalAveragePooling2D()(x)))
         model = keras.Model(x, {"classes": layers.Dense(3)(y), "boxes": layers.Dense(4)(y)})
         assert is_detector(model) == ((height, width) == (160, 192))
+
+
+# Networks as users build them
+
+
+def test_pixels_of_a_graph_with_numbers_and_keywords(rng):
+    """`x / 127.5` holds a number beside the image; a call by keyword has no argument at a place."""
+    x = image()
+    model = keras.Model(x, layers.GlobalAveragePooling2D()(conv()(inputs=x / 127.5)))
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    file = convert(model, normalization=(mean, std))
+    pixels = rng.integers(0, 256, size=(1, 8, 8, 3)).astype("float32")
+    expected = model((pixels / 255 - np.float32(mean)) / np.float32(std))
+    np.testing.assert_allclose(predict(open_content(file), pixels), expected, atol=1e-5)
+    direct = keras.Model(x, layers.GlobalAveragePooling2D()(conv()(inputs=x)))
+    expected = direct((pixels / 255 - np.float32(mean)) / np.float32(std))
+    file = convert(direct, normalization=(mean, std))
+    np.testing.assert_allclose(predict(open_content(file), pixels), expected, atol=1e-5)
+
+
+def test_what_litert_lacks_is_one_line():
+    x = image()
+    model = keras.Model(x, keras.ops.linalg.det(conv(8)(x)), name="volume")
+    with pytest.raises(ValueError, match=r"^volume cannot be converted: LiteRT has no MatrixDeterminant$"):
+        convert(model)
+
+
+def test_labels_of_any_output(tmp_path):
+    x = image()
+    outputs = {
+        "embedding": layers.Dense(8)(layers.Flatten()(x)),
+        "classes": layers.Dense(2)(layers.Flatten()(x)),
+    }
+    (tmp_path / "file.tflite").write_bytes(convert(keras.Model(x, outputs), labels=["cat", "dog"]))
+    assert read_metadata(tmp_path / "file.tflite").labels == ("cat", "dog")
+    with pytest.raises(ValueError, match=r"must name the model's 2 or 8 classes. Received: 3 names"):
+        convert(keras.Model(x, outputs), labels=["cat", "dog", "eel"])
