@@ -113,6 +113,7 @@ def plot(rows):
         axes.bar(places, chosen, 0.18, label=name)
     axes.set_xticks(range(len(SIDES)), [f"{side} px" for side in SIDES])
     axes.set(ylabel="pictures/s a core", xlabel="longer side", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.legend(frameon=False)
     return figure
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from recipes.data import middle, normalized
 from recipes.data.class_folders import LeftOut, pictures_in, printable
-from recipes.data.image_files import read_rgb
+from recipes.data.image_files import check_picture, read_rgb
 from recipes.errors import CannotWrite, UserError, check_in_range
 from recipes.files import check_new_file
 
@@ -61,6 +61,8 @@ def check_arguments(args):
     for name in args.pictures:
         if not name.startswith(CAMERA) and not os.path.exists(name):
             raise UserError(f"no such file or folder: {name}")
+        if not _is_moving(name) and not os.path.isdir(name):
+            check_picture(name)  # before the answers to others are written
 
 
 def pictures(args):
@@ -110,19 +112,12 @@ def answer_all(args, answer, key):
         raise UserError(f"there are no pictures in {', '.join(args.pictures)}")
 
 
-@contextlib.contextmanager
 def _new_lines(path):
-    """A new file for lines, which stays when Ctrl-C ends a camera, but not when a picture cannot be read."""
+    """A new file for lines."""
     try:
-        pathlib.Path(path).touch(exist_ok=False)
+        return open(path, "x", encoding="utf-8")
     except OSError as error:
         raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            yield file
-    except UserError:
-        pathlib.Path(path).unlink()
-        raise
 
 
 def batch_of(picture, data):

@@ -124,8 +124,8 @@ def _not_dynamic(each):
         return "dynamic convolutions are not separable"
     if set(layer.dilation_rate) != {1} or getattr(layer, "groups", 1) != 1:
         return "dynamic convolutions have neither dilation nor groups"
-    if any(getattr(layer, f"{name}_constraint", None) for name in ("kernel", "depthwise")):
-        return "a constraint of one kernel is none of several"
+    if getattr(layer, "depthwise_constraint", None):
+        return "the kernels of a dynamic depthwise convolution have other axes than its constraint knows"
     if each.is_depthwise and (layer.depth_multiplier != 1 or len(set(layer.strides)) > 1):
         return "dynamic depthwise convolutions have a depth multiplier of 1 and equal strides"
     return None

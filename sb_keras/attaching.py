@@ -18,7 +18,7 @@ import keras
 from sb_keras.attachable import choose
 from sb_keras.attention import Attention
 from sb_keras.folding import merged_weights
-from sb_keras.graph import as_functional, has_graph, inner_layers, nodes, rebuilt
+from sb_keras.graph import as_functional, has_graph, inner_layers, models_within, nodes, rebuilt
 from sb_keras.layers.context import GlobalContext
 from sb_keras.models.convolutions import dynamic_conv, shift_balance
 
@@ -42,7 +42,7 @@ def attach(model, attention: str | Attention = "sb", layers=None):
     `"expand"` (more channels out than in) and those that `"project"` (the others), of any kernel size.
     Left alone are the stem (the first convolution on an input), convolutions that see 1×1 maps (the dense
     layers of Squeeze-and-Excite blocks), those that have attention already, and with `"dyconv"` those that
-    dynamic convolutions cannot replace (dilated, grouped, separable, constrained, with strides that differ).
+    dynamic convolutions cannot replace (dilated, grouped, separable, with strides that differ).
     An output that a convolution makes is named after the last layer behind it: losses by name need the new
     `output_names`.
 
@@ -94,21 +94,22 @@ def attach(model, attention: str | Attention = "sb", layers=None):
             f"{', '.join(frozen[:3])}{', …' if len(frozen) > 3 else ''}. Set `trainable` of the layers, or "
             'choose others by `layers`, or attach "sb"'
         )
-    return _with_attention(model, attention, chosen, copies={})
+    norms = _norms_behind(model, chosen) if attention.placement == "norm" else {}
+    return _with_attention(model, attention, chosen, norms, copies={}, shifts={})
 
 
-def _with_attention(model, attention, chosen, copies):
+def _with_attention(model, attention, chosen, norms, copies, shifts):
     """A copy of a functional model, with attention on the convolutions that are `chosen`, by `id`.
 
     Args:
         model: The model, or one within it.
         attention: The `Attention`.
         chosen: The convolutions, by the `id` of their layer.
+        norms: See `_norms_behind`.
         copies: For layers, by `id`, functions that call their copies: what two models share stays shared.
+        shifts: For convolutions, by `id`, functions that add their attention to a trunk.
     """
     model = as_functional(model)
-    norms = _norms_behind(model, chosen) if attention.placement == "norm" else {}
-    shifts = {}  # for a convolution, by `id`, the function that adds its attention to a trunk
 
     def call(layer, *args, **kwargs):
         if not isinstance(layer, keras.layers.Layer):
@@ -120,7 +121,7 @@ def _with_attention(model, attention, chosen, copies):
     def make(layer):
         """A function that does what a call of the layer does, with weights of its own, and attention."""
         if has_graph(layer):
-            return _with_attention(layer, attention, chosen, copies)
+            return _with_attention(layer, attention, chosen, norms, copies, shifts)
         each = chosen.get(id(layer))
         if each is None:
             copy = _copy(layer)
@@ -149,8 +150,8 @@ def _with_attention(model, attention, chosen, copies):
 
 
 def _norms_behind(model, chosen):
-    """For the normalizations behind chosen convolutions these convolutions; both by `id`."""
-    graph = nodes(model)
+    """For the normalizations behind chosen convolutions these convolutions, of all models; both by `id`."""
+    graph = [node for each in models_within(model) for node in nodes(each)]
     calls = [id(node.operation) for node in graph]
     convolutions = {
         id(node.outputs[0]): chosen[id(node.operation)] for node in graph if id(node.operation) in chosen
@@ -210,7 +211,10 @@ def _copy(layer, **changes):
 def _dynamic(each, attention):
     """A function that calls a dynamic convolution, each of whose kernels is the trained one."""
     layer = each.layer
-    regularizer = "depthwise_regularizer" if each.is_depthwise else "kernel_regularizer"
+    kind = "depthwise" if each.is_depthwise else "kernel"
+    of_kernels = {
+        f"{kind}_{what}": getattr(layer, f"{kind}_{what}") for what in ("regularizer", "constraint")
+    }
     dynamic = dynamic_conv(
         attention,
         each.channels,
@@ -219,7 +223,7 @@ def _dynamic(each, attention):
         strides=layer.strides,
         padding=layer.padding,
         use_bias=layer.use_bias,
-        **{regularizer: getattr(layer, regularizer)},
+        **of_kernels,
         bias_regularizer=layer.bias_regularizer,
         bias_constraint=layer.bias_constraint,
         dtype=layer.dtype_policy,

@@ -100,11 +100,12 @@ def fold(model):
             return copies[layer](*args, **kwargs)
         (_, affine), (_, preceding) = (maps.get(layer, (None, None)) for maps in (absorbed, followed))
         if isinstance(layer, ChannelsLast) and hasattr(layer, "fold"):
+            x = _inputs(args, kwargs)
             if calls.count(layer) == 1:
-                return layer.fold(*args, affine=affine)
-            inputs = keras.tree.map_structure(lambda x: keras.Input((None, None, x.shape[-1])), args[0])
+                return layer.fold(x, affine=affine)
+            inputs = keras.tree.map_structure(_any_size, x)
             copies[layer] = keras.Model(inputs, layer.fold(inputs), name=layer.name)
-            return copies[layer](*args)
+            return copies[layer](x)
         copies[layer], weights = _copy(layer, affine, preceding)
         outputs = copies[layer](*args, **kwargs)
         copies[layer].set_weights(weights)
@@ -113,6 +114,12 @@ def fold(model):
         return outputs
 
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+
+
+def _any_size(tensor):
+    """An input like a tensor, of feature maps of any size."""
+    channels = tensor.shape[-1]
+    return keras.Input((None, None, channels) if len(tensor.shape) == 4 else (channels,))
 
 
 def _inputs(args, kwargs):

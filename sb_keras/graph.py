@@ -46,6 +46,21 @@ def nodes(model):
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
+def models_within(model):
+    """A functional model and the models within it, each once."""
+    found = {}
+
+    def visit(model):
+        if id(model) not in found:
+            found[id(model)] = model
+            for node in nodes(model):
+                if has_graph(node.operation):
+                    visit(node.operation)
+
+    visit(model)
+    return list(found.values())
+
+
 def rebuilt(model, call):
     """A functional model of the same inputs, by name, with `call(layer, *args)` for every call of a layer."""
     inputs = keras.tree.map_structure(

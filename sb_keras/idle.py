@@ -1,6 +1,7 @@
 """Calls of layers that change nothing at inference, as Dropout and random augmentation."""
 
 import inspect
+import itertools
 
 import keras
 import numpy as np
@@ -29,14 +30,18 @@ def is_idle(node):
         return False
     tried = type(layer).from_config({**layer.get_config(), "dtype": "float32"})
     dtype = "float32" if keras.backend.is_float_dtype(tensor.dtype) else tensor.dtype  # as what is folded
-    return all(_changes_nothing(tried, tensor.shape, sizes, dtype) for sizes in _UNKNOWN_SIZES)
+    tries = _UNKNOWN_SIZES if None in tensor.shape[1:] else _UNKNOWN_SIZES[:1]
+    return all(_changes_nothing(tried, tensor.shape, sizes, dtype) for sizes in tries)
 
 
 def _changes_nothing(layer, shape, sizes, dtype):
-    unknown = iter(sizes)
+    unknown = itertools.chain(sizes, itertools.repeat(sizes[-1]))
     shape = [next(unknown) if size is None else size for size in (2, *shape[1:])]
     inputs = (100 * np.random.default_rng(0).normal(size=shape)).astype(dtype)
-    outputs = layer(inputs, training=False)
+    try:
+        outputs = layer(inputs, training=False)
+    except Exception:  # a user's layer may refuse sizes
+        return False
     return (
         isinstance(outputs, type(keras.ops.convert_to_tensor(inputs)))
         and keras.backend.standardize_dtype(outputs.dtype) == dtype

@@ -51,10 +51,14 @@ def test_regularizers_and_constraints(rng):
         assert layer.bias_regularizer is trained.bias_regularizer
         assert layer.bias_constraint is trained.bias_constraint
     assert len(dynamic.losses) == len(model.losses) == 3
+    # Each kernel is constrained alone; of a depthwise one the axes are others.
     constrained = network(conv(8, "stem"), conv(8, "c", kernel_constraint="max_norm"))
-    with pytest.raises(ValueError, match="'c': a constraint of one kernel is none of several"):
+    layer = sb_keras.attach(constrained, "dyconv").get_layer("c")
+    assert layer.kernel_constraint is constrained.get_layer("c").kernel_constraint
+    constrained = network(conv(8, "stem"), keras.layers.DepthwiseConv2D(3, depthwise_constraint="max_norm"))
+    with pytest.raises(ValueError, match="': the kernels of a dynamic depthwise convolution have other axes"):
         sb_keras.attach(constrained, "dyconv")
-    assert attended(sb_keras.attach(constrained)) == {"c"}
+    assert len(attended(sb_keras.attach(constrained))) == 1
 
 
 def test_a_regularizer_of_activity_is_behind_the_activation(rng):
@@ -84,6 +88,22 @@ def test_what_two_models_share_stays_shared(rng):
     x = rng.normal(size=(2, 16, 16, 3)).astype("float32")
     for actual, expected in zip(ours(x), model(x), strict=True):
         np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_convolution_that_two_models_normalize_is_refused():
+    """Each would have attention behind a normalization of its own."""
+    shared, inputs = conv(8, "c"), keras.Input((16, 16, 3))
+    maps = conv(8, "stem")(inputs)
+    first, second = (normalized(shared, maps.shape[1:], name) for name in ("first", "second"))
+    model = keras.Model(inputs, [first(maps), second(maps)])
+    with pytest.raises(ValueError, match="behind the normalization of 'c', which is shared"):
+        sb_keras.attach(model, sb_keras.Attention("sb", placement="norm"))
+    assert attended(sb_keras.attach(model)) == {"c"}
+
+
+def normalized(layer, shape, name):
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, keras.layers.BatchNormalization()(layer(inputs)), name=name)
 
 
 def test_attention_behind_the_normalization_is_there_already():

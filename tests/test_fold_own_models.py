@@ -183,6 +183,33 @@ def attention(shared, rng):
     return model
 
 
+def test_own_layers_that_are_called_by_keyword_or_twice(rng):
+    inputs = keras.Input((8, 8, 4))
+    x = sb_keras.layers.ChannelShuffle(2)(inputs=inputs)
+    x = sb_keras.layers.DynamicConv2D(4, 3)(inputs=x)
+    attend = sb_keras.layers.ShiftBalance(lambda_init=0.5)
+    for average in (keras.layers.GlobalAveragePooling2D(), keras.layers.GlobalMaxPooling2D()):
+        x = attend([x, average(x)])
+    model = keras.Model(inputs, x)
+    randomize(model, rng)
+    assert_folds(model, rng.normal(size=(2, 8, 8, 4)).astype("float32"))
+
+
+def test_a_layer_that_refuses_sizes_is_not_idle(rng):
+    @keras.saving.register_keras_serializable(package="test_fold_own_models")
+    class Even(keras.layers.Layer):
+        def call(self, inputs, training=None):
+            if inputs.shape[1] is not None and inputs.shape[1] % 2:
+                raise ValueError("odd size")
+            return inputs
+
+    pooled = keras.layers.GlobalAveragePooling2D()
+    model = keras.Sequential([keras.Input((None, None, 3)), Even(), pooled])
+    assert_folds(model, rng.normal(size=(2, 8, 8, 3)).astype("float32"))
+    model = keras.Sequential([keras.Input((None, None, None, None, 3)), keras.layers.Dropout(0.5)])
+    assert len(sb_keras.fold(model).layers) == 1
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_averages_that_others_read(shared, rng):
     model, x = attention(shared, rng), rng.normal(size=(2, 8, 8, 4)).astype("float32")

@@ -21,7 +21,11 @@ def converted(model, names):
     except ConverterError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         missing = next((line for line in lines if line.startswith(("TF Select ops:", "Custom ops:"))), None)
-        reason = f"LiteRT has no {missing.partition(':')[2].strip()}" if missing else lines[0][:300]
+        reason = (
+            f"LiteRT has no {missing.partition(':')[2].strip()}"
+            if missing
+            else str(error)[:300].partition("\n")[0]
+        )
         raise UserError(f"{model.name} cannot be converted: {reason}") from error
 
 
@@ -49,9 +53,10 @@ def _of_any_batch(model):
         if isinstance(operation, keras.Model):
             return _of_any_batch(operation)(*args, **kwargs)
         if isinstance(operation, keras.layers.Reshape | keras.layers.Flatten):
-            size = operation.compute_output_shape(args[0].shape)[1:]
+            x = args[0] if args else kwargs["inputs"]
+            size = operation.compute_output_shape(x.shape)[1:]
             if None not in size and getattr(operation, "data_format", "channels_last") == "channels_last":
-                return keras.ops.reshape(args[0], (-1, *size))
+                return keras.ops.reshape(x, (-1, *size))
         return operation(*args, **kwargs)
 
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)

@@ -123,7 +123,7 @@ def build(
     labels = None if metadata is None else metadata.labels
     classes = [TASKS["detection"].classes_of(model)] if detector else [out.shape[-1] for out in model.outputs]
     if labels is not None and len(labels) not in classes:
-        expected = " or ".join(map(str, dict.fromkeys(classes)))
+        expected = " or ".join(map(str, dict.fromkeys(filter(None, classes)))) or "unknown"
         raise ValueError(f"`labels` must name the model's {expected} classes. Received: {len(labels)} names")
     if integers:
         check_fixed_kernels(folded)

@@ -24,9 +24,10 @@ NAMED = 3
 def split_named(name):
     """`"train"`, `"validation"` or `"test"` for the usual names of it; else None.
 
-    Numbers and what is in a split do not count: `train2017`, `val_images`, `Training_Set`.
+    A year and what is in a split do not count: `train2017`, `val_images`, `Training_Set`.
     """
-    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word and word not in FILLERS]
+    words = [re.sub(r"\d{4}$", "", word) for word in re.split(r"[\s_.-]+", name.lower())]
+    words = [word for word in words if word and word not in FILLERS]
     return next((split for split, names in SPLITS.items() if len(words) == 1 and words[0] in names), None)
 
 
@@ -115,10 +116,11 @@ def class_names(folder):
 
 def tell_inner_folders(root, classes):
     """Says that the folders of all classes hold folders of the same names: are those the classes?"""
-    inner = [tuple(path.name for path in visible_folders(root / name)) for name in classes]
-    if len(inner[0]) > 1 and len(set(inner)) == 1:
+    inner = ([path.name for path in visible_folders(root / name)] for name in classes)
+    first = next(inner)
+    if len(first) > 1 and all(names == first for names in inner):
         print(
-            f"the classes are {_some(classes)}, though each of their folders holds {_some(inner[0])}: if "
+            f"the classes are {_some(classes)}, though each of their folders holds {_some(first)}: if "
             "those are the classes, name the outer folders train, validation and test"
         )
 
@@ -178,7 +180,9 @@ def printable(path):
 
 def visible_folders(folder):
     """The folders in a folder, in alphabetical order, without those that some program hides."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+    with os.scandir(folder) as entries:  # which knows folders without asking for each
+        names = [entry.name for entry in entries if not _is_hidden(entry.name) and entry.is_dir()]
+    return [folder / name for name in sorted(names)]
 
 
 def is_picture(path):

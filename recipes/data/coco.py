@@ -92,7 +92,7 @@ def _splits(root, contents):
     splits = collections.defaultdict(list)
     for path in contents:
         relative = pathlib.Path(path).relative_to(root)
-        words = [*relative.parts[:-1], *re.split(r"[^a-zA-Z0-9]+", relative.stem)]
+        words = [*re.split(r"[^a-zA-Z0-9]+", relative.stem), *relative.parts[:-1]]
         splits[next(filter(None, map(split_named, words)), "train")].append(path)
     for split, paths in splits.items():
         if len(paths) > 1:

@@ -34,10 +34,12 @@ def tell_changes(dataset, directory, file):
         raise UserError(f"{file} is damaged: {error}") from error
     found = _fingerprint(dataset, directory)
     if kept != found:
+        tested = [name for name, part in found.items() if name != "training" and part != kept.get(name)]
+        danger = f": some of the {' and '.join(tested)} pictures may have been trained with" if tested else ""
         now = ", ".join(f"{part['pictures']} {name}" for name, part in found.items())
         print(
-            f"warning: the pictures are not those that {file.parent} was begun with ({then}; now {now}): "
-            "some of the test pictures may have been trained with",
+            f"warning: the pictures are not those that {file.parent} was begun with ({then}; now {now})"
+            f"{danger}",
             file=sys.stderr,
         )
 

@@ -47,17 +47,32 @@ def read_rgb(file, name=None):
     """
     try:
         with warnings.catch_warnings(action="ignore"), _open(file) as image:  # Pillow's: corrupt EXIF, …
-            is_wide = image.mode in ("I", "F") and image.format not in ("PPM", "PNG")  # which have 16
+            # What Pillow opens as 32 bits has 16 in these, and may be anything in others.
+            has_16 = image.mode == "I" and image.format in ("PPM", "PNG")
             image = ImageOps.exif_transpose(image)
-            if is_wide:
-                raise ValueError(
-                    "it has 32 bits a pixel, and nothing says which are white; save it with 8 or 16"
-                )
+            if image.mode in ("I", "F") and not has_16:
+                return _of_bytes(image).convert("RGB")
             if image.mode.startswith("I"):  # of which `convert` would cut off all that is above 255
                 image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
             return image.convert("RGB")
     except _NOT_READABLE as error:
         raise UserError(f"cannot read {name or file} as a picture: {_reason(error, file)}") from error
+
+
+def _of_bytes(image):
+    """An image of wide pixels whose values are those of bytes; a `ValueError` if they are others."""
+    low, high = image.getextrema()
+    if low < 0 or not 1 < high <= 255:  # from 0 to 1 it would be black, above 255 white
+        raise ValueError(f"its pixels are from {low:g} to {high:g}; expected 0 to 255, or 8 or 16 bits each")
+    return image.convert("L")
+
+
+def check_picture(file):
+    """Raises a `UserError` if a file is no picture; what is damaged behind its first bytes shows later."""
+    try:
+        stored_size(file)
+    except UserError as error:
+        raise UserError(f"cannot read {file} as a picture: {error}") from error
 
 
 def orientation(content):

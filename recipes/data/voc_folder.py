@@ -133,6 +133,9 @@ def _lists(folder):
     for path in sorted(folder.glob("*.txt")):
         if split := split_named(path.stem):
             found[split].append(path)
+    for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
+        if folder / f"{name}.txt" in found.get(split, ()):  # VOC's own names; others may be of a class
+            found[split] = [folder / f"{name}.txt"]
     for split, paths in found.items():
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)

@@ -25,7 +25,7 @@ SPLITS = {
     "validation": "validation",
     "test": "test",
 }
-ABSENT = ("", "~", "null")  # how YAML says that there is nothing
+ABSENT = ("", "~", "null", "Null", "NULL")  # how YAML says that there is nothing
 
 
 def load_yolo(data):
@@ -109,7 +109,7 @@ def _described(path, left_out):
     if content.get("nc", str(len(names))) != str(len(names)):
         raise UserError(f"{path}: nc must be the number of names, {len(names)}. Received: {content['nc']}")
     given = {key: value for key, value in content.items() if value not in ABSENT}
-    base, splits = pathlib.Path(os.path.normpath(path.parent / str(given.get("path", "")))), {}
+    base, splits = path.parent / str(given.get("path", "")), {}
     for key in filter(given.get, SPLITS):
         split, entries = SPLITS[key], given[key] if isinstance(given[key], list) else [given[key]]
         if split in splits:
@@ -170,7 +170,7 @@ def _labels_file(picture, base):
     if not images:
         return beside
     inside = f"{head}{os.sep}labels{os.sep}{tail}"
-    is_described = f"{head}{images}".startswith(f"{base}{os.sep}")
+    is_described = f"{os.path.normpath(head)}{os.sep}".startswith(f"{os.path.normpath(base)}{os.sep}")
     first, second = (inside, beside) if is_described else (beside, inside)
     return second if os.path.isfile(second) and not os.path.isfile(first) else first
 

@@ -3,6 +3,8 @@
 L = (Σ cross-entropy + Σ smooth L1) / number of objects' anchors in the batch
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -16,7 +18,8 @@ class ClassLoss(keras.losses.Loss):
 
     In every image `negatives_per_positive` times as many anchors without objects count as there are with,
     those that the network is least sure to be background (hard negative mining), and at least
-    `min_negatives`: without them an image without objects teaches nothing.
+    `min_negatives`: without them an image without objects teaches nothing. It counts like an image with as
+    many anchors with objects as would have these negatives.
 
     Args:
         negatives_per_positive: How many times as many.
@@ -52,15 +55,18 @@ class ClassLoss(keras.losses.Loss):
         objects = ops.sum(ops.cast(is_object, "int32"), axis=-1, keepdims=True)
         wanted = ops.cast(self.negatives_per_positive * ops.cast(objects, losses.dtype), "int32")
         wanted = ops.maximum(wanted, self.min_negatives)
-        # The loss of the last one wanted; anchors with the same loss count as well.
+        # Those with a larger loss than the last one wanted, and of those with the same as much as is lacking.
         candidates = ops.where(is_object, -1.0, ops.stop_gradient(background))
         ascending = ops.sort(candidates, axis=-1)
         last = ops.maximum(ops.shape(candidates)[-1] - wanted, 0)
         index = ops.minimum(last, ops.shape(candidates)[-1] - 1)
         limit = ops.maximum(ops.take_along_axis(ascending, index, axis=-1), 0.0)
-        hard = ops.logical_and(candidates >= limit, wanted > 0)
-        counted = ops.cast(ops.logical_or(is_object, hard), losses.dtype)
-        return _per_image(ops.sum(own * counted, axis=-1), objects)
+        larger, same = (ops.cast(each, losses.dtype) for each in (candidates > limit, candidates == limit))
+        lacking = ops.cast(wanted, losses.dtype) - ops.sum(larger, axis=-1, keepdims=True)
+        share = ops.clip(lacking / ops.maximum(ops.sum(same, axis=-1, keepdims=True), 1.0), 0.0, 1.0)
+        counted = ops.cast(is_object, losses.dtype) + larger + share * same
+        least = math.ceil(self.min_negatives / self.negatives_per_positive)
+        return _per_image(ops.sum(own * counted, axis=-1), ops.maximum(objects, least))
 
     def get_config(self):
         return {

@@ -136,7 +136,7 @@ def _weights_of(model):
 def _check_traits(model, source, path):
     """Raises a `ValueError` if the same weights would compute something else: padding, gate, placement."""
     ours, theirs = ({layer.name: layer for layer in each.layers if layer.weights} for each in (model, source))
-    for name in () if FIRST in theirs else ours.keys() & theirs.keys():
+    for name in () if FIRST in theirs else sorted(ours.keys() & theirs.keys()):
         expected, received = _traits(ours[name]), _traits(theirs[name])
         for key in sorted(expected.keys() & received.keys()):
             if expected[key] != received[key]:

@@ -66,17 +66,28 @@ def test_no_objects_at_all(rng):
 
 
 def test_images_without_objects_teach(rng):
-    """Their three anchors that are most mistaken count, and change nothing in images with an object."""
+    """Their three anchors that are most mistaken count, as those of an image with one anchor of an object."""
     classes = np.zeros((3, 50), "int32")
     classes[1, 7] = 2  # three negatives besides, as without a minimum
     logits = rng.normal(size=(3, 50, 4))
     losses = cross_entropies(classes, logits)
-    hardest = np.sort(np.delete(losses[1], 7))[-3:].sum() + losses[1, 7]
-    hardest += np.sort(losses[[0, 2]], axis=-1)[:, -3:].sum()  # divided by one object's anchor
-    assert float(ClassLoss(min_negatives=3)(classes, logits)) == pytest.approx(hardest, rel=1e-5)
     empty = np.sort(losses[[0, 2]], axis=-1)[:, -3:].sum()
+    expected = losses[1, 7] + np.sort(np.delete(losses[1], 7))[-3:].sum() + empty
+    assert float(ClassLoss(min_negatives=3)(classes, logits)) == pytest.approx(expected / 3, rel=1e-5)
     actual = ClassLoss(min_negatives=3)(classes[[0, 2]], logits[[0, 2]])
-    assert float(actual) == pytest.approx(empty, rel=1e-5)
+    assert float(actual) == pytest.approx(empty / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("least", [0, 3])
+def test_anchors_that_are_equally_mistaken_count_as_one_wants(least, rng):
+    """A black frame makes hundreds of them."""
+    classes, logits = np.zeros((2, 50), "int32"), np.zeros((2, 50, 4))
+    classes[0, 7] = 2
+    logits[0, 20] = [-5, 0, 0, 0]  # one anchor is more mistaken
+    losses = cross_entropies(classes, logits)
+    expected = losses[0, 7] + losses[0, 20] + 2 * np.log(4) + least * np.log(4)
+    actual = float(ClassLoss(min_negatives=least)(classes, logits))
+    assert actual == pytest.approx(expected / (2 if least else 1), rel=1e-5)
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, True, None])

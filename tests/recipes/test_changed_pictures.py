@@ -79,13 +79,27 @@ def test_other_pictures_are_told(tmp_path, run_train, capsys):
     assert exit_code(lambda: evaluate.main([str(run.path)])) == 0
     message = (
         f"warning: the pictures are not those that {run.path} was begun with (10 training, 2 validation, 4 "
-        "test; now 11 training, 2 validation, 4 test): some of the test pictures may have been trained with"
+        "test; now 11 training, 2 validation, 4 test): some of the validation and test pictures may have "
+        "been trained with\n"
     )
     assert message in capsys.readouterr().err
     # As many, but another one.
     (tmp_path / "data" / "cat" / "3.png").unlink()
     assert exit_code(lambda: evaluate.main([str(run.path)])) == 0
     assert "was begun with (10 training, 2 validation, 4 test; now 10 training" in capsys.readouterr().err
+
+
+def test_own_test_pictures_were_not_trained_with(tmp_path, run_train, capsys):
+    for name in ("train", "test"):
+        write(tmp_path / "data" / name)
+    arguments = (*settings(tmp_path / "data"), "data.validation_fraction=0")
+    assert run_train(tmp_path / "run", *arguments) == 0
+    write_picture(tmp_path / "data" / "train" / "cat" / "9.png")
+    capsys.readouterr()
+    assert exit_code(lambda: evaluate.main([str(tmp_path / "run")])) == 0
+    assert "(16 training, 16 validation and test; now 17 training, 16 validation and test)\n" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_moved_folder_has_the_same_pictures(tmp_path, run_train, capsys):

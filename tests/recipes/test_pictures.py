@@ -89,11 +89,19 @@ def test_decode_is_pillow(kind):
 
 
 @pytest.mark.parametrize("kind", ["int32", "float32"])
-def test_pixels_of_32_bits_are_refused(kind):
-    """Nothing says what is white: those from 0 to 1 would be black, others white, in silence."""
-    content = encoded((SMOOTH[..., 0] / 255).astype(kind), "TIFF")
-    with pytest.raises(UserError, match="it has 32 bits a pixel"):
-        image_files.read_rgb(content)
+@pytest.mark.parametrize("factor", [1 / 255, -1, 16])
+def test_pixels_of_32_bits_are_those_of_bytes(kind, factor):
+    """Or nothing says what is white: those from 0 to 1 would be black, others white, in silence."""
+    grey = SMOOTH[..., 0]
+    good = image_files.read_rgb(encoded(grey.astype(kind), "TIFF"))
+    np.testing.assert_array_equal(np.asarray(good)[..., 1], grey)
+    with pytest.raises(
+        UserError, match=r"its pixels are from \S+ to \S+; expected 0 to 255, or 8 or 16 bits"
+    ):
+        image_files.read_rgb(encoded((factor * grey.astype(float)).astype(kind), "TIFF"))
+    grey_map = b"Pf 60 40 -1.0\n" + (SMOOTH[..., 0] / 255).astype("<f4").tobytes()
+    with pytest.raises(UserError, match="its pixels are from"):
+        image_files.read_rgb(grey_map)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

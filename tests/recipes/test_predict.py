@@ -86,8 +86,8 @@ def test_a_folder(run, folder, tmp_path, capsys):
         assert image.size == (90, 60)
 
 
-def test_lines_of_a_mistake_do_not_stay(run, folder, tmp_path, monkeypatch):
-    """The command that is put right must not be refused for them; those of Ctrl-C stay."""
+def test_a_mistake_is_seen_before_lines_are_written(run, folder, tmp_path, monkeypatch):
+    """The command that is put right must not be refused for them; those before Ctrl-C stay."""
     path, good = tmp_path / "out.jsonl", folder / "within" / "red.png"
     assert call(run.path, good, folder / "broken.jpg", "--json", path) == 2
     assert not path.exists()

@@ -69,7 +69,7 @@ def test_lists_that_name_no_split(tmp_path):
     [
         ({"val": "x"}, r"has no training pictures, only validation"),
         ({"train": "x", "val": ""}, r"val\.txt must name validation pictures that are there. Received: none"),
-        ({"train": "x", "training": "xx"}, r"one list of train pictures. Received: train.txt and training"),
+        ({"training": "x", "train_set": "xx"}, r"one list of train pictures. Received: train_set.txt and tr"),
         ({"train": "x", "val": "xx extra"}, r"cannot be found: xx extra \("),
     ],
 )
@@ -88,6 +88,25 @@ def test_a_list_names_one_of_two_pictures(tmp_path):
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("x\n")
     with pytest.raises(UserError, match=r"one picture called x. Received: .*a/JPEG.* and .*b/JPEG"):
         read("voc_folder", tmp_path)
+
+
+@pytest.mark.parametrize("classes", [("0", "1"), ("猫", "犬"), ("set",)])
+def test_lists_of_single_classes(tmp_path, classes):
+    """VOC has `aeroplane_train.txt` for every class; those of splits are called as they are."""
+    voc(tmp_path, ONE["train"])
+    lists = tmp_path / "ImageSets" / "Main"
+    for split, text in (("train", "x\nxx"), ("val", "xxx")):
+        (lists / f"{split}.txt").write_text(text)
+        for name in classes:
+            (lists / f"{name}_{split}.txt").write_text("xxxx")
+    data = read("voc_folder", tmp_path)
+    assert (len(data.train), len(data.test)) == (2, 1)
+
+
+def test_the_name_of_a_json_file_counts_more_than_its_folders(tmp_path):
+    write_coco(tmp_path / "coco", ONE, CLASSES)
+    (tmp_path / "coco" / "annotations").rename(tmp_path / "coco" / "test_data")
+    assert len(read("coco", tmp_path / "coco").train) == 4
 
 
 @pytest.mark.parametrize("name", ["train_images", "Training-Set", "train2017", "seg_train"])
@@ -186,14 +205,15 @@ def test_labels_of_a_relative_folder(tmp_path, monkeypatch):
     assert read("yolo", "set").train.labels.max() == 1
 
 
-def test_labels_beside_pictures_below_a_folder_called_images(tmp_path):
+@pytest.mark.parametrize("folder", ["images/mine", "images"])
+def test_labels_beside_pictures_below_a_folder_called_images(tmp_path, folder):
     """LabelImg writes them there; others in a folder labels further up are of something else."""
-    root = tmp_path / "images" / "mine"
+    root = tmp_path / folder
     for each in ONE["train"]:
         write_picture(root, each)
         (root / each["name"]).with_suffix(".txt").write_text("1 0.5 0.5 0.2 0.2\n")
     (root / "classes.txt").write_text("apple\npear\n")
-    stale = tmp_path / "labels" / "mine"
+    stale = tmp_path / folder.replace("images", "labels")
     stale.mkdir(parents=True)
     (stale / "x.txt").write_text("0 0.1 0.1 0.1 0.1\n")
     data = read("yolo", root)
