@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64"}
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "uint16", "I64": "int64"}
 
 
 def read_torch(path, network):
@@ -67,7 +67,7 @@ def _read_pickle(path):
         isinstance(value, torch.Tensor) for value in tensors.values()
     ):
         raise ValueError(f"{path} must hold a dictionary of tensors. Received: {type(tensors).__name__}")
-    return {key: value.numpy() for key, value in tensors.items()}
+    return {key: value.detach().float().numpy() for key, value in tensors.items()}  # also of bfloat16
 
 
 def _read_safetensors(path):
@@ -81,6 +81,8 @@ def _read_safetensors(path):
             if key != "__metadata__":
                 begin, end = (8 + length + offset for offset in entry["data_offsets"])
                 values = np.frombuffer(content[begin:end], _DTYPES[entry["dtype"]])
+                if entry["dtype"] == "BF16":  # the upper halves of float32
+                    values = (values.astype("uint32") << 16).view("float32")
                 tensors[key] = values.reshape(entry["shape"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged, or not a .safetensors file of floats ({error!r})") from error

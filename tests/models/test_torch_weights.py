@@ -12,6 +12,7 @@ import pytest
 
 import sb_keras
 from sb_keras.models.stages import make_divisible
+from sb_keras.models.torch_weights import read_torch
 
 pytestmark = pytest.mark.long
 
@@ -268,3 +269,18 @@ def test_padding_of_dynamic_convolutions():
         sb_keras.MobileNetV2(attention="dyconv", padding="torch")
     with pytest.raises(ValueError, match="`padding` must be one of"):
         sb_keras.MobileNetV2(padding="valid")
+
+
+def test_weights_in_bfloat16(tmp_path):
+    """Which NumPy does not know, and weights that are still to be trained."""
+    values = torch.randn(10, 1280, generator=torch.Generator().manual_seed(0))
+    state = {"classifier.1.weight": values.bfloat16(), "classifier.1.bias": torch.nn.Parameter(values[:, 0])}
+    torch.save(state, tmp_path / "w.pth")
+    expected = values.bfloat16().float().numpy().T
+    np.testing.assert_array_equal(read_torch(tmp_path / "w.pth", "mobilenet_v2")["predictions"][0], expected)
+    raw = values.bfloat16().view(torch.int16).numpy().tobytes()
+    entry = {"classifier.1.weight": {"dtype": "BF16", "shape": [10, 1280], "data_offsets": [0, len(raw)]}}
+    header = json.dumps(entry).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + raw)
+    found = read_torch(tmp_path / "w.safetensors", "mobilenet_v2")
+    np.testing.assert_array_equal(found["predictions"][0], expected)
