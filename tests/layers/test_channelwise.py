@@ -114,19 +114,17 @@ def test_halves_of_large_maps(function, size, rng):
             ]
         return tape.gradient(outputs, inputs, output_gradients=ones)
 
-    found = [np.float64(to_numpy(each)) for each in gradients(*inputs)]
-    wide = [np.float64(to_numpy(each)) for each in inputs]
+    found = [to_numpy(each).astype("float64") for each in gradients(*inputs)]
+    wide, shifts = (to_numpy(each).astype("float64") for each in (x, s))
     if function is global_average:
-        expected = [np.full(x.shape, 2.0**-16)]
+        expected = [np.full(wide.shape, 2.0**-16)]
     elif function is with_average:
-        expected = [np.full(x.shape, 2.0**-10 + 2.0**-16)]
+        expected = [np.full(wide.shape, 2.0**-10 + 2.0**-16)]
     elif function is add_channelwise:
-        expected = [np.full(x.shape, 2.0**-10), np.full(s.shape, 2.0**6)]
+        expected = [np.full(wide.shape, 2.0**-10), np.full(shifts.shape, 2.0**6)]
     else:
-        expected = [
-            np.broadcast_to(2.0**-10 * wide[1][:, None, None], x.shape),
-            2.0**-10 * wide[0].sum((1, 2)),
-        ]
+        by_x = np.broadcast_to(2.0**-10 * shifts[:, None, None], wide.shape)
+        expected = [by_x, 2.0**-10 * wide.sum((1, 2))]
     # A product and a number of 11 bits each, rounded; the sum of 65,536 of them has an error of its own.
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3 if ours.ndim == 2 else 0)

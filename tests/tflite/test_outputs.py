@@ -178,10 +178,10 @@ def test_pixels_of_a_graph_with_numbers_and_keywords(rng):
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
     file = convert(model, normalization=(mean, std))
     pixels = rng.integers(0, 256, size=(1, 8, 8, 3)).astype("float32")
-    expected = model((pixels / 255 - np.float32(mean)) / np.float32(std))
+    expected = model((pixels / 255 - np.array(mean, "float32")) / np.array(std, "float32"))
     np.testing.assert_allclose(predict(open_content(file), pixels), expected, atol=1e-5)
     direct = keras.Model(x, layers.GlobalAveragePooling2D()(conv()(inputs=x)))
-    expected = direct((pixels / 255 - np.float32(mean)) / np.float32(std))
+    expected = direct((pixels / 255 - np.array(mean, "float32")) / np.array(std, "float32"))
     file = convert(direct, normalization=(mean, std))
     np.testing.assert_allclose(predict(open_content(file), pixels), expected, atol=1e-5)
 
