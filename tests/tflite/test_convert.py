@@ -188,7 +188,7 @@ class Subclassed(keras.Model):
     ("arguments", "message"),
     [
         ({"quantize": "int4"}, r"`quantize` must be one of .*float32.* Received: quantize='int4'"),
-        ({"labels": ["cat"]}, r"`labels` must name the model's 3 classes. Received: 1 names"),
+        ({"labels": ["cat"]}, r"`labels` must name the model's 3 or 4 classes. Received: 1 names"),
         (
             {"normalization": ([0.5], [0.5])},
             r"each of the model's 3 channels. Received: \(\[0.5\], \[0.5\]\)",
