@@ -99,8 +99,10 @@ def answer_all(args, answer, key):
     draw, table = {"classes": (draw_class, classes_table), "objects": (draw_objects, objects_table)}[key]
     count = 0
     with contextlib.ExitStack() as stack:
-        lines = stack.enter_context(_new_lines(args.json)) if args.json else None
+        lines = None
         for name, picture in pictures(args):
+            if args.json and not count:
+                lines = stack.enter_context(_new_lines(args.json))
             found, name = answer(picture), printable(name)
             print(f"{name}\n{table(found)}" if _are_many(args) else table(found), flush=True)
             if lines:

@@ -77,7 +77,7 @@ class Recipe:
         if self.optimizer.warmup_epochs >= span:
             raise UserError(
                 f"epochs must be more than optimizer.warmup_epochs, {self.optimizer.warmup_epochs}. "
-                f"Received: {self.epochs}"
+                f"Received: {self.epochs}; optimizer.warmup_epochs=0 does without"
             )
         for key in ("label_smoothing", "class_weights"):
             if getattr(self, key) and self.data.task != "classification":

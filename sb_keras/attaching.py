@@ -180,12 +180,10 @@ def _activation(layer):
     """The activation of a convolution, and what regularizes it, as a layer: attention is before it."""
     if layer.activation is keras.activations.linear and layer.activity_regularizer is None:
         return lambda x: x
-    return keras.layers.Activation(
-        layer.activation,
-        activity_regularizer=layer.activity_regularizer,
-        dtype=layer.dtype_policy,
-        name=f"{layer.name}_activation",
-    )
+    common = {"activity_regularizer": layer.activity_regularizer, "name": f"{layer.name}_activation"}
+    if isinstance(layer.activation, keras.layers.Layer):  # PReLU, for example, which has weights
+        return _copy(layer.activation, **common)
+    return keras.layers.Activation(layer.activation, dtype=layer.dtype_policy, **common)
 
 
 def _copy(layer, **changes):
@@ -193,15 +191,21 @@ def _copy(layer, **changes):
     if isinstance(layer, keras.layers.Lambda):
         return layer  # it has nothing of its own, and its configuration does not hold its function
     copy = type(layer).from_config({**layer.get_config(), **changes})
+    # An activation that is a layer is copied on its own.
+    activation = layer.activation if "activation" in changes else None
+    is_layer = isinstance(activation, keras.layers.Layer)
+    left_out = [activation, *inner_layers(activation)] if is_layer else []
+    inner = [each for each in inner_layers(layer) if each not in left_out]
+    weights = [w for w in layer.weights if not any(w is other for each in left_out for other in each.weights)]
 
     def call(*args, **kwargs):
-        is_new = not copy.built or len(copy.weights) != len(layer.weights)
+        is_new = not copy.built or len(copy.weights) != len(weights)
         outputs = copy(*args, **kwargs)
-        if is_new:
-            copy.set_weights(layer.get_weights())
+        if is_new and layer.built:  # an activation within a layer is not before the first call
+            copy.set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
             if isinstance(layer, keras.layers.Normalization):
                 copy.finalize_state()  # it computes with something derived from its weights
-            for ours, theirs in zip(inner_layers(copy), inner_layers(layer), strict=True):
+            for ours, theirs in zip(inner_layers(copy), inner, strict=True):
                 ours.trainable = theirs.trainable
         return outputs
 

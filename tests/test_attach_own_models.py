@@ -72,6 +72,26 @@ def test_a_regularizer_of_activity_is_behind_the_activation(rng):
     np.testing.assert_allclose(sum(ours.losses), sum(model.losses), rtol=1e-6)
 
 
+@pytest.mark.parametrize("activation", [keras.layers.LeakyReLU(0.1), keras.layers.PReLU()])
+@pytest.mark.parametrize("kind", ["sb", "dyconv"])
+def test_activations_that_are_layers(activation, kind, rng):
+    """PReLU has weights, which the copy has of its own."""
+    activation = type(activation).from_config(activation.get_config())
+    model = network(conv(8, "stem"), conv(8, "c", activation=activation))
+    sb_keras.attach(model, kind)  # before the first call PReLU has no weights
+    x = rng.normal(size=(2, 16, 16, 3)).astype("float32")
+    model(x)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    expected, ours = np.asarray(model(x)), sb_keras.attach(model, kind)
+    np.testing.assert_allclose(ours(x), expected, atol=ROUNDING * np.abs(expected).max())
+    behind = ours.get_layer("c_activation")
+    assert type(behind) is type(activation)
+    for weight in behind.weights:
+        weight.assign(weight + 1)
+    np.testing.assert_array_equal(model(x), expected)
+
+
 def test_what_two_models_share_stays_shared(rng):
     """A pair of networks on one encoder, which learns from both."""
     encoder = network(conv(8, "stem"), conv(8, "c"))

@@ -49,9 +49,13 @@ def _of_any_batch(model):
     Keras's Reshape and Flatten leave the size of the batch in the file, which is 1 there.
     """
 
+    inner = {}  # what is called again is one model
+
     def call(operation, *args, **kwargs):
         if isinstance(operation, keras.Model):
-            return _of_any_batch(operation)(*args, **kwargs)
+            if operation not in inner:
+                inner[operation] = _of_any_batch(operation)
+            return inner[operation](*args, **kwargs)
         if isinstance(operation, keras.layers.Reshape | keras.layers.Flatten):
             x = args[0] if args else kwargs["inputs"]
             size = operation.compute_output_shape(x.shape)[1:]

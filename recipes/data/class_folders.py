@@ -12,9 +12,9 @@ from recipes.errors import UserError, suggestion
 
 # The usual names of a split's folder, in any case.
 SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
+    "train": ("train", "training", "trainset"),
+    "validation": ("validation", "valid", "val", "valset"),
+    "test": ("test", "testing", "testset"),
 }
 FILLERS = ("set", "split", "data", "images", "imgs", "pictures", "photos", "seg")
 MADE = ("__MACOSX", "@eaDir")  # by the Mac's archiver, by Synology's
@@ -85,12 +85,17 @@ def split_folders(root):
     splits = {split: path for split, (path,) in found.items()}
     if splits and "train" not in splits:
         names = " and ".join(path.name for path in splits.values())
-        raise UserError(f"{root} has {names}, with folders of their own, but no 'train' folder")
+        beside = ", ".join(printable(path.name) for path in folders if path not in splits.values())
+        raise UserError(
+            f"{root} has {names}, with folders of their own, but no folder 'train'"
+            f"{f'; is it one of those beside, {beside}?' if beside else ''}"
+        )
     others = [printable(path.name) for path in folders if splits and path not in splits.values()]
     if others:
         raise UserError(
             f"{root} must have folders of splits or a folder a class, not both. Received: "
-            f"{', '.join(path.name for path in splits.values())}, and beside them {', '.join(others[:NAMED])}"
+            f"{', '.join(path.name for path in splits.values())}, beside them {', '.join(others[:NAMED])}. "
+            "Splits are called train, validation or val, and test"
         )
     return splits
 

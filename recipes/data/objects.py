@@ -40,6 +40,9 @@ class Objects(IndexedSplit):
         """Takes a share of the pictures out, whatever is on them, always the same ones."""
         order = np.random.default_rng(0).permutation(len(self))
         count = max(1, round(fraction * len(self)))
+        has_objects = np.any((self.labels >= 0) & ~self.difficult, axis=1)[order]
+        if not has_objects[:count].any():  # of few pictures it may be so
+            order = np.roll(order, -np.argmax(has_objects))
         if count >= len(self):
             raise UserError(
                 f"there must be 2 training pictures or more to hold out {fraction:.0%}. Received: {len(self)}"

@@ -25,6 +25,7 @@ SPLITS = {
     "validation": "validation",
     "test": "test",
 }
+FARTHEST = 1.5  # a corner beyond is none: whether a key point is seen is 0, 1 or 2
 ABSENT = ("", "~", "null", "Null", "NULL")  # how YAML says that there is nothing
 
 
@@ -197,6 +198,11 @@ def _annotated(path, labels, classes, keypoints):
             raise UserError(
                 f"line {number} must have a class and 4 numbers, {_alternative(keypoints)}. "
                 f"Received: {len(values)} numbers"
+            )
+        if len(values) > 4 and max(values) > FARTHEST:
+            raise UserError(
+                f"line {number}: corners of a polygon must be from 0 to 1 (of poses, data.yaml must have "
+                f"kpt_shape). Received: {max(values):g}"
             )
         found.boxes_yxyx.append(_box(values))
         found.labels.append(int(label))

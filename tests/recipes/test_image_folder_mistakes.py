@@ -74,11 +74,11 @@ def test_no_directory():
         ),
         (
             lambda root: [write_classes(root / name) for name in ("Train", "test", "extra")],
-            "not both. Received: Train, test, and beside them extra",
+            "not both. Received: Train, test, beside them extra",
         ),
         (
             lambda root: [write_classes(root / name) for name in ("test", "val")],
-            "has val and test, with folders of their own, but no 'train' folder",
+            "has val and test, with folders of their own, but no folder 'train'",
         ),
         (
             lambda root: (write_classes(root / "train"), write_classes(root / "test", ("cat", "dogs"))),

@@ -91,6 +91,9 @@ def test_a_mistake_is_seen_before_lines_are_written(run, folder, tmp_path, monke
     path, good = tmp_path / "out.jsonl", folder / "within" / "red.png"
     assert call(run.path, good, folder / "broken.jpg", "--json", path) == 2
     assert not path.exists()
+    (folder / "empty").mkdir()
+    assert call(run.path, folder / "empty", "--json", path) == 2
+    assert not path.exists()
     read = answers.read_rgb
 
     def interrupted(name):

@@ -159,6 +159,31 @@ def test_key_points_are_no_polygon(tmp_path, shape):
         read("yolo", tmp_path)
 
 
+def test_poses_that_nothing_tells_are_no_polygons(tmp_path):
+    """Whether a point is seen, 2, is no corner."""
+    write_yolo(tmp_path, ONE, CLASSES)
+    (tmp_path / "labels" / "train" / "x.txt").write_text("1 0.5 0.5 0.2 0.2 0.4 0.4 2 0.6 0.6 1\n")
+    with pytest.raises(
+        UserError, match=r"from 0 to 1 \(of poses, data.yaml must have kpt_shape\). Received: 2"
+    ):
+        read("yolo", tmp_path)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_held_out_pictures_have_objects(tmp_path, number):
+    """Of few pictures the one that is drawn may have none, and nothing could be tested."""
+    pictures = [picture(f"{'x' * n}.png", [(4, 6, 20, 30, 1, 0)] if n == number else []) for n in range(1, 6)]
+    pictures.append(picture("xxxxxxx.png", [(1, 2, 9, 9, 1, 0)]))
+    write_yolo(tmp_path, {"train": pictures}, CLASSES)
+    if number:
+        data = read("yolo", tmp_path)
+        assert (len(data.train), len(data.test)) == (5, 1)
+        assert [len(labels) for labels, _ in objects(data.test).values()] == [1]
+    else:  # one object cannot be both
+        with pytest.raises(UserError, match="must have objects"):
+            read("yolo", tmp_path)
+
+
 def test_the_key_validation(tmp_path):
     write_yolo(tmp_path, {"train": ONE["train"][:3], "valid": ONE["train"][3:]}, CLASSES)
     described(tmp_path, validation="images/valid", valid=None)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+import sb_keras
 from sb_keras.detection import ssdlite_anchors
 from sb_keras.graph import tensor_names
 from tflite.convert import convert
@@ -184,6 +185,19 @@ def test_pixels_of_a_graph_with_numbers_and_keywords(rng):
     expected = direct((pixels / 255 - np.array(mean, "float32")) / np.array(std, "float32"))
     file = convert(direct, normalization=(mean, std))
     np.testing.assert_allclose(predict(open_content(file), pixels), expected, atol=1e-5)
+
+
+def test_models_and_convolutions_that_are_called_twice(rng):
+    """One encoder for two pictures, and a convolution behind itself, with attention."""
+    x = image()
+    encoder = keras.Sequential([image(), conv(), layers.GlobalAveragePooling2D()], name="encoder")
+    twins = keras.Model(x, layers.Subtract()([encoder(x), encoder(layers.ReLU()(x))]))
+    again = conv(3, name="again")
+    twice = sb_keras.attach(keras.Model(x, again(again(x))), layers=["again"])
+    pictures = rng.normal(size=(1, 8, 8, 3)).astype("float32")
+    for model in (twins, twice):
+        answer = predict(open_content(convert(model)), pictures)
+        np.testing.assert_allclose(answer, model(pictures), atol=1e-5)
 
 
 def test_what_litert_lacks_is_one_line():
