@@ -1,12 +1,11 @@
 """Which convolutions of a trained network can have attention, and what each of them does there."""
 
-import collections
 import dataclasses
 import difflib
 
 import keras
 
-from sb_keras.graph import as_functional, has_graph, nodes
+from sb_keras.graph import as_functional, has_graph, nodes, readers_of
 from sb_keras.layers.conv import Conv2D
 from sb_keras.layers.excitation import ChannelAttention
 
@@ -63,10 +62,7 @@ def convolutions(model, on_input=True):
     """
     model = as_functional(model)
     graph, calls = nodes(model), []
-    readers = collections.defaultdict(list)
-    for node in graph:
-        for tensor in node.input_tensors:
-            readers[id(tensor)].append(node)
+    readers = readers_of(graph)
     images = {id(tensor) for tensor in keras.tree.flatten(model.inputs) if on_input}
     for node in graph:
         layer = node.operation

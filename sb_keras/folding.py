@@ -14,7 +14,16 @@ it goes into that one: W (γ (x − μ) / σ + β) + b = (W γ/σ) x + W (β −
 
 import keras
 
-from sb_keras.graph import as_functional, inner_layers, new_lambda, node_of, nodes, operation_of
+from sb_keras.graph import (
+    as_functional,
+    inner_layers,
+    new_lambda,
+    node_of,
+    nodes,
+    only_input,
+    operation_of,
+    readers_of,
+)
 from sb_keras.idle import is_idle, trains_by_default
 from sb_keras.layers.affine import Affine, to_numpy
 from sb_keras.layers.channels_last import ChannelsLast
@@ -79,11 +88,11 @@ def fold(model):
 
     def call(layer, *args, **kwargs):
         if layer in gone:
-            return _inputs(args, kwargs)
+            return only_input(args, kwargs)
         if not isinstance(layer, keras.layers.Layer):
             return layer(*args, **kwargs)
         if isinstance(layer, keras.layers.BatchNormalization):
-            x = _inputs(args, kwargs)
+            x = only_input(args, kwargs)
             if layer not in copies:
                 copies[layer] = _as_convolution(layer, x.shape)
             for step in copies[layer]:
@@ -92,7 +101,7 @@ def fold(model):
         if isinstance(layer, GlobalContext):
             if layer not in copies:
                 copies[layer] = layer.fold(as_map=layer not in read_as_vectors)
-            x = _inputs(args, kwargs)
+            x = only_input(args, kwargs)
             return [x, copies[layer](x)]
         if trains_by_default(layer):
             kwargs["training"] = False
@@ -100,7 +109,7 @@ def fold(model):
             return copies[layer](*args, **kwargs)
         (_, affine), (_, preceding) = (maps.get(layer, (None, None)) for maps in (absorbed, followed))
         if isinstance(layer, ChannelsLast) and hasattr(layer, "fold"):
-            x = _inputs(args, kwargs)
+            x = only_input(args, kwargs)
             if calls.count(layer) == 1:
                 return layer.fold(x, affine=affine)
             inputs = keras.tree.map_structure(_any_size, x)
@@ -122,16 +131,11 @@ def _any_size(tensor):
     return keras.Input((None, None, channels) if len(tensor.shape) == 4 else (channels,))
 
 
-def _inputs(args, kwargs):
-    """What a layer of one input is called on, by position or by its name."""
-    return args[0] if args else kwargs["inputs"]
-
-
 def _read_as_vectors(model, graph):
     """The `GlobalContext` layers whose average is read by something else than attention."""
     found = {operation_of(tensor) for tensor in model.outputs if len(tensor.shape) == 2}
     for node in graph:
-        if not isinstance(node.operation, ChannelAttention | DynamicConv):
+        if not isinstance(node.operation, ChannelAttention):
             found |= {operation_of(tensor) for tensor in node.input_tensors if len(tensor.shape) == 2}
     return {layer for layer in found if isinstance(layer, GlobalContext)}
 
@@ -142,10 +146,7 @@ def _absorbed(model, graph, idle):
     Returns:
         Two dictionaries: of normalizations behind the layer, and of those in front of it.
     """
-    readers = {}
-    for node in graph:
-        for tensor in node.input_tensors:
-            readers.setdefault(id(tensor), []).append(node)
+    readers = readers_of(graph)
     outputs = {id(tensor) for tensor in model.outputs}
     calls = [node.operation for node in graph]
 

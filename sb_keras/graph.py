@@ -1,5 +1,6 @@
 """The graph of a functional model, and all that is used of Keras's private names, for want of public ones."""
 
+import collections
 import itertools
 
 import keras
@@ -44,6 +45,27 @@ def nodes(model):
     """
     by_depth = as_functional(model)._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+def readers_of(graph):
+    """For every symbolic tensor, by `id`, the calls that read it.
+
+    Args:
+        graph: Calls, as `nodes` lists them.
+
+    Returns:
+        A dictionary of lists, which gives an empty one for a tensor that nothing reads.
+    """
+    readers = collections.defaultdict(list)
+    for node in graph:
+        for tensor in node.input_tensors:
+            readers[id(tensor)].append(node)
+    return readers
+
+
+def only_input(args, kwargs):
+    """What a layer of one input is called on, by position or by its name."""
+    return args[0] if args else kwargs["inputs"]
 
 
 def models_within(model):

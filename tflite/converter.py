@@ -6,7 +6,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from recipes.command import quiet
 from recipes.errors import UserError
-from sb_keras.graph import tensor_names
+from sb_keras.graph import only_input, tensor_names
 
 
 def converted(model, names):
@@ -57,7 +57,7 @@ def _of_any_batch(model):
                 inner[operation] = _of_any_batch(operation)
             return inner[operation](*args, **kwargs)
         if isinstance(operation, keras.layers.Reshape | keras.layers.Flatten):
-            x = args[0] if args else kwargs["inputs"]
+            x = only_input(args, kwargs)
             size = operation.compute_output_shape(x.shape)[1:]
             if None not in size and getattr(operation, "data_format", "channels_last") == "channels_last":
                 return keras.ops.reshape(x, (-1, *size))

@@ -57,9 +57,7 @@ class LeftOut:
         """One line of what was left out; nothing if nothing was."""
         if self.paths:
             reasons = "; ".join(
-                f"{len(paths)} {reason} ({', '.join(map(printable, paths[:NAMED]))}"
-                f"{', …' if len(paths) > NAMED else ''})"
-                for reason, paths in self.paths.items()
+                f"{len(paths)} {reason} ({_some(paths)})" for reason, paths in self.paths.items()
             )
             print(f"left out of {printable(self.root)}: {reasons}")
 

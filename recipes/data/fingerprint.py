@@ -29,19 +29,22 @@ def tell_changes(dataset, directory, file):
         return
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
-        then = ", ".join(f"{part['pictures']} {name}" for name, part in kept.items())
+        then = _counts(kept)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{file} is damaged: {error}") from error
     found = _fingerprint(dataset, directory)
     if kept != found:
         tested = [name for name, part in found.items() if name != "training" and part != kept.get(name)]
         danger = f": some of the {' and '.join(tested)} pictures may have been trained with" if tested else ""
-        now = ", ".join(f"{part['pictures']} {name}" for name, part in found.items())
+        counts = f"{then}; now {_counts(found)}"
         print(
-            f"warning: the pictures are not those that {file.parent} was begun with ({then}; now {now})"
-            f"{danger}",
+            f"warning: the pictures are not those that {file.parent} was begun with ({counts}){danger}",
             file=sys.stderr,
         )
+
+
+def _counts(parts):
+    return ", ".join(f"{part['pictures']} {name}" for name, part in parts.items())
 
 
 def _fingerprint(dataset, directory):

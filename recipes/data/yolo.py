@@ -50,6 +50,7 @@ def load_yolo(data):
     for name in classes:
         if name.splitlines() != [name]:
             raise UserError(f"{root}: the name of a class must be one line of text. Received: {name!r}")
+    base = os.path.normpath(base)
     labels_of = {path: _labels_file(path, base) for paths in splits.values() for path in paths}
     found, bad, without = {}, [], 0
     for split, paths in splits.items():
@@ -171,7 +172,7 @@ def _labels_file(picture, base):
     if not images:
         return beside
     inside = f"{head}{os.sep}labels{os.sep}{tail}"
-    is_described = f"{os.path.normpath(head)}{os.sep}".startswith(f"{os.path.normpath(base)}{os.sep}")
+    is_described = f"{os.path.normpath(head)}{os.sep}".startswith(f"{base}{os.sep}")
     first, second = (inside, beside) if is_described else (beside, inside)
     return second if os.path.isfile(second) and not os.path.isfile(first) else first
 
