@@ -11,6 +11,7 @@ import collections
 import pathlib
 import sys
 import tempfile
+from fractions import Fraction
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from tflite.export import convert
 from tflite.latency import measure
 
 FIRST, CONTROL = "static", "static-cpu"  # the same network, trained by another program
-LEAST = 13  # percent: SE in all layers, at 3, would leave no room for the others
+LEAST = 18  # percent: SE in all layers, at 3, and in the pointwise ones, at 14, would leave no room
 HEAD = ("network", "quantization", "times_static", "ms", "size_mb", "test_accuracy", "deviation", "seeds")
 RUNS = 300
 
@@ -61,23 +62,47 @@ def timed(recipes, quantization):
         return measure(paths, runs=RUNS)
 
 
-def plot(points_by_file, path):
+def family_of(recipe):
+    """What networks that differ in one width alone have in common, and that width: a network's, or a branch's."""
+    attention = recipe.model.attention
+    if attention.kind == "static":
+        return "static", f"×{recipe.model.width_multiplier:g}"
+    hidden = str(Fraction(attention.hidden_multiplier))
+    if attention.kind == "se-block":
+        return "SE, block-wise", hidden
+    where = {2: "the pointwise convolutions", 3: "all convolutions"}[len(attention.positions)]
+    if attention.blocks:
+        where = f"blocks {attention.blocks[0]} to {attention.blocks[-1]}"
+    return f"{attention.kind.upper()} in {where}", hidden
+
+
+def plot(points_by_file, recipes, path):
     """Accuracy over latency, a panel a quantization; steps join those that no other one beats in both."""
-    figure, grid = new_figure(columns=2, size=(11.0, 4.6), sharey=True)
-    names = [point.trial.trial for point in points_by_file["float32"]]
+    figure, grid = new_figure(columns=2, size=(12.0, 5.0), sharey=True)
+    families = list(dict.fromkeys(family_of(recipe)[0] for recipe in recipes.values()))
     for axes, (quantization, points) in zip(grid[0], points_by_file.items(), strict=True):
-        for point in points:
-            trial, several = point.trial, len(point.trial.scores) > 1
-            if 100 * trial.score > LEAST:
-                color, bar = f"C{names.index(trial.trial) % 10}", 100 * trial.deviation if several else None
-                style = {"fmt": "o" if several else "s", "color": color, "capsize": 3, "label": trial.trial}
+        for number, family in enumerate(families):
+            shown = [
+                point
+                for point in points
+                if family_of(recipes[point.trial.trial])[0] == family and 100 * point.trial.score > LEAST
+            ]
+            for point in shown:
+                trial, several = point.trial, len(point.trial.scores) > 1
+                bar = 100 * trial.deviation if several else None
+                style = {"fmt": "o" if several else "s", "color": f"C{number}", "capsize": 3}
                 axes.errorbar(point.cost, 100 * trial.score, bar, **style)
+                label = family_of(recipes[trial.trial])[1]
+                at = {"xytext": (5, 4), "textcoords": "offset points", "fontsize": 8, "color": f"C{number}"}
+                axes.annotate(label, (point.cost, 100 * trial.score), **at)
+            line = [point.cost for point in shown], [100 * point.trial.score for point in shown]
+            axes.plot(*line, color=f"C{number}", alpha=0.5, linewidth=2, label=family if shown else None)
         front = [(point.cost, 100 * point.trial.score) for point in points if point.is_on_front]
-        axes.step(*zip(*front, strict=True), where="post", color="0.7", zorder=0)
+        axes.step(*zip(*front, strict=True), where="post", color="0.8", linewidth=4, zorder=0)
         axes.set(title=f"{quantization} file", xlabel="× static ×0.35's time")
     grid[0][0].set(ylabel="test accuracy / %", ylim=(LEAST, None))
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right", frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     save(figure, path)
 
 
@@ -97,7 +122,7 @@ def main(csv, png):
     cells = [[*row[:2], *(f"{cell:.3g}" for cell in row[2:])] for row in rows]
     print(format_table(HEAD, cells, "<<>>>>>>"))
     write_csv(csv, HEAD, rows)
-    plot(points, png)
+    plot(points, {name: recipe for name, (recipe, _) in networks.items()}, png)
 
 
 if __name__ == "__main__":
