@@ -18,9 +18,9 @@ from recipes.errors import UserError
 UNUSABLE = "annotations that cannot be used"
 # Files that tell which tool wrote a folder.
 SIGNS = {
-    "yolo": ("data.yaml", "classes.txt"),
+    "yolo": ("data.yaml", "classes.txt", "obj.names"),
     "coco": ("annotations/*.json", "*/_annotations.coco.json", "*.json"),
-    "voc_folder": ("Annotations/*.xml", "*.xml", "*/*.xml"),
+    "voc_folder": ("Annotations/*.xml", "*.xml", "*/*.xml", "*/Annotations/*.xml"),
 }
 
 
@@ -48,10 +48,10 @@ class Annotated:
     size: tuple[float, float] | None = None
 
 
-def hint(root):
-    """Which `data.name` a folder looks like, as a sentence; nothing if it looks like none."""
+def hint(root, received):
+    """Which other `data.name` a folder looks like, as a sentence; nothing if it looks like none."""
     for name, patterns in SIGNS.items():
-        if any(next(pathlib.Path(root).glob(pattern), None) for pattern in patterns):
+        if name != received and any(next(pathlib.Path(root).glob(pattern), None) for pattern in patterns):
             return f" It looks like {name}: --set data.name={name}"
     return ""
 
@@ -115,6 +115,8 @@ def _split(root, classes, pictures, skip_bad):
     complain(damaged, skip_bad)
     complain(wrong, skip_bad, UNUSABLE)
     kept = [row for row, each in enumerate(boxes) if each is not None]
+    if not pictures:
+        raise UserError(f"there are no pictures in {root}")
     if not kept:
         raise UserError(f"{root} has no pictures that can be used: {listed(damaged + wrong)}")
     split = objects_of(

@@ -42,6 +42,8 @@ def _check_no_folder(data):
 def _check_own_folder(data):
     if data.directory is None:
         raise UserError(f"{data.name} needs --set data.directory=FOLDER, with {OWN[data.name]}")
+    if pathlib.Path(data.directory).is_file():
+        raise UserError(f"data.directory must be a folder; give that of {data.directory}")
     if not pathlib.Path(data.directory).is_dir():
         raise UserError(
             f"no such folder: {data.directory} (data.directory; a run has it in its recipe.json, where it "

@@ -17,7 +17,8 @@ SPLITS = {
     "test": ("test", "testing", "testset"),
 }
 FILLERS = ("set", "split", "data", "images", "imgs", "pictures", "photos", "seg")
-MADE = ("__MACOSX", "@eaDir")  # by the Mac's archiver, by Synology's
+MADE = ("__MACOSX", "@eaDir", "__pycache__")  # by the Mac's archiver, by Synology's, by Python
+TABLE = "_classes.csv"
 NAMED = 3
 
 
@@ -76,6 +77,12 @@ def split_folders(root):
         for split in SPLITS
     }
     found = {split: paths for split, paths in found.items() if paths}
+    names = [folder.name for folder in folders]
+    if not found and len(set(map(split_named, names)) - {None}) > 1 and all(map(split_named, names)):
+        raise UserError(
+            f"{root} must have a folder a class, or such folders within those of the splits. "
+            f"Received: pictures in {', '.join(names)} themselves{_table_beside(folders)}"
+        )
     for split, paths in found.items():
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)
@@ -112,20 +119,35 @@ def class_names(folder):
                 "rename the folder"
             )
     if len(names) < 2:
-        received = ", ".join(names) or "none"
-        raise UserError(f"{folder} must have a folder for each of at least two classes. Received: {received}")
+        inner = [path.name for name in names for path in visible_folders(folder / name)]
+        question = f"; is it {printable(folder / names[0])}, with {_some(inner)}?" if len(inner) > 1 else ""
+        raise UserError(
+            f"{folder} must have a folder for each of at least two classes. "
+            f"Received: {', '.join(names) or 'none'}{question}{_table_beside([folder])}"
+        )
     return tuple(names)
 
 
+def _table_beside(folders):
+    """A hint at the table that Roboflow writes instead of folders, as the end of a sentence."""
+    if any((folder / TABLE).is_file() for folder in folders):
+        return f". {TABLE} is not read; Roboflow exports a folder a class as Folder Structure"
+    return ""
+
+
 def tell_inner_folders(root, classes):
-    """Says that the folders of all classes hold folders of the same names: are those the classes?"""
-    inner = ([path.name for path in visible_folders(root / name)] for name in classes)
-    first = next(inner)
-    if len(first) > 1 and all(names == first for names in inner):
+    """Says which folders of classes hold several folders: are those the classes?"""
+    inner = {name: [path.name for path in visible_folders(root / name)] for name in classes}
+    first = inner[classes[0]]
+    if len(first) > 1 and all(names == first for names in inner.values()):
         print(
             f"the classes are {_some(classes)}, though each of their folders holds {_some(first)}: if "
             "those are the classes, name the outer folders train, validation and test"
         )
+        return
+    for name, names in inner.items():
+        if len(names) > 1:
+            print(f"class {name} has {len(names)} folders, of which all pictures are its: {_some(names)}")
 
 
 def _some(names):

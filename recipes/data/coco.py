@@ -35,7 +35,7 @@ def load_coco(data):
             left_out.add("JSON without images, annotations and categories", path)
     if not contents:
         message = f"{root} has no JSON file of COCO's form, with {', '.join(KEYS)}."
-        raise UserError(message + annotations.hint(root))
+        raise UserError(message + annotations.hint(root, "coco"))
     splits = _splits(root, contents)
     categories = {path: _categories(path, content) for path, content in contents.items()}
     first, *others = splits.values()
@@ -52,7 +52,7 @@ def load_coco(data):
         )
     numbers = {category: label for label, category in enumerate(names)}
     found = {
-        split: _annotated(path, contents[path], numbers, _nearest(path, split, pictures), data.skip_bad)
+        split: _annotated(path, contents[path], numbers, _nearest(root, path, split, pictures), data.skip_bad)
         for split, path in splits.items()
     }
     used_paths = {picture.path for some in found.values() for picture in some}
@@ -97,8 +97,8 @@ def _splits(root, contents):
     for split, paths in splits.items():
         if len(paths) > 1:
             raise UserError(
-                f"there must be one JSON file of {split} pictures, told by train, val or test in its name. "
-                f"Received: {', '.join(paths[:3])}"
+                f"there must be one JSON file of {split} pictures, told by train, val or test in its name "
+                f"(by none, it is of train). Received: {', '.join(paths[:3])}"
             )
     if "train" not in splits:
         raise UserError(f"{root} has no JSON file of training pictures, only of {' and '.join(splits)}")
@@ -134,12 +134,16 @@ def _difference(path, received, first, expected):
 
 
 def _annotated(path, content, numbers, picture_of, skip_bad):
-    found, bad, ids = {}, [], {}
+    found, bad, ids, absent = {}, [], {}, {}
     for entry in content["images"]:
         if entry["id"] in found:
             raise UserError(f"{path}: there must be one image of id {entry['id']}. Received: two")
         try:
             picture = picture_of(str(entry["file_name"]))
+            if picture is None:
+                absent[entry["id"]] = str(entry["file_name"])
+                found[entry["id"]] = Annotated("")
+                continue
             if (same := ids.setdefault(picture, entry["id"])) != entry["id"]:
                 raise UserError(
                     f"{entry['file_name']}: {path} must list it once. Received: ids {same} and {entry['id']}"
@@ -160,6 +164,13 @@ def _annotated(path, content, numbers, picture_of, skip_bad):
         picture.labels.append(label)
         picture.ignored.append(is_crowd)
         picture.sources.append(f"{place} (bbox {entry['bbox']} of {os.path.basename(picture.path)})")
+    if absent:
+        objects = sum(each["image_id"] in absent for each in content["annotations"])
+        names, more = ", ".join([*absent.values()][:3]), ", …" if len(absent) > 3 else ""
+        text = f"{len(absent)} of {len(found)} in {path}, with {objects} objects: {names}{more}"
+        if len(absent) == len(found):
+            raise UserError(f"none of the pictures is there: {text}")
+        complain([text], skip_bad, "pictures that are not there")
     complain(bad, skip_bad, annotations.UNUSABLE)
     return [picture for picture in found.values() if picture.path]
 
@@ -187,26 +198,28 @@ def _side(entry, key):
     return side if isinstance(side, (int, float)) and side > 0 else 0
 
 
-def _nearest(json_file, split, pictures):
-    """A function from what a JSON file calls a picture to its path.
+def _nearest(root, json_file, split, pictures):
+    """A function from what a JSON file calls a picture to its path; None if it is not there.
 
-    Of several of one name it is the one whose folders the name has too, or in the folder of the JSON file, or
-    in one of the split's name.
+    Of several of one name it is the one whose folders the name has too, or in the folder of the JSON file, in
+    `images` beside that, or in one of the split's name.
     """
+    folder = pathlib.Path(json_file).parent
 
     def picture_of(name):
         parts = pathlib.PurePosixPath(name.replace("\\", "/")).parts
         candidates = pictures.get(parts[-1], [])
         for is_near in (
             lambda path: pathlib.Path(path).parts[-len(parts) :] == parts,
-            lambda path: pathlib.Path(path).parent == pathlib.Path(json_file).parent,
+            lambda path: pathlib.Path(path).parent == folder,
+            lambda path: pathlib.Path(path).parent == folder.parent / "images",
             lambda path: split in map(split_named, pathlib.Path(path).parts[:-1]),
         ):
             if len(candidates) > 1:
                 candidates = list(filter(is_near, candidates)) or candidates
-        if len(candidates) != 1:
-            received = " and ".join(candidates[:2]) or "none"
+        if len(candidates) > 1:
+            received = " and ".join(annotations.name_in(root, path) for path in candidates[:2])
             raise UserError(f"{name}: there must be one picture of this name. Received: {received}")
-        return candidates[0]
+        return candidates[0] if candidates else None
 
     return picture_of

@@ -84,7 +84,7 @@ def load_image_folder(data):
 
     def files(folder):
         paths, labels = class_folders.pictures_of(folder, classes, left_out)
-        _check_not_empty(folder, classes, labels)
+        _check_not_empty(folder, classes, labels, f"; the folders in {folder} are the classes")
         split = Files(paths, labels)
         good = decodable(split, data.skip_bad)
         _check_not_empty(folder, classes, labels[good])
@@ -95,7 +95,7 @@ def load_image_folder(data):
     return dataset_of(classes, splits)
 
 
-def _check_not_empty(folder, classes, labels):
+def _check_not_empty(folder, classes, labels, reason=""):
     for label, name in enumerate(classes):
         if not np.any(labels == label):
-            raise UserError(f"{folder / name} has no pictures ({', '.join(SUFFIXES)})")
+            raise UserError(f"{folder / name} has no pictures ({', '.join(SUFFIXES)}){reason}")

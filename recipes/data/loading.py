@@ -4,10 +4,13 @@ import collections
 import dataclasses
 import difflib
 import importlib
+import re
 import unicodedata
 
 from recipes.data.catalog import CATALOG, CHANGES, check
 from recipes.errors import UserError
+
+NAMED = 20
 
 
 def load(data):
@@ -38,12 +41,21 @@ def load(data):
     _tell_similar(dataset.classes)
     _tell_misspelt(dataset)
     if data.validation_fraction and dataset.validation is dataset.test:
-        train, validation = dataset.train.hold_out(data.validation_fraction, dataset.classes)
+        train, validation = _held_out(dataset, data.validation_fraction)
         validation.check(dataset.classes, f"the pictures of {data.name} that are held out for validation")
         dataset = dataclasses.replace(dataset, train=train, validation=validation)
     if data.task == "detection":
         _tell_not_learned(dataset)
     return dataset
+
+
+def _held_out(dataset, fraction):
+    try:
+        return dataset.train.hold_out(fraction, dataset.classes)
+    except UserError as error:
+        raise UserError(
+            f"{error}. --set data.validation_fraction=0 validates with the test pictures"
+        ) from error
 
 
 def _tell_not_learned(dataset):
@@ -55,14 +67,15 @@ def _tell_not_learned(dataset):
         if not trained
     ]
     if absent:
-        print(f"no training objects, so that it cannot be learned, of {', '.join(absent)}")
+        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+        print(f"no training objects, so that it cannot be learned, of {', '.join(absent[:NAMED])}{more}")
 
 
 def _tell_similar(classes):
-    """Says which classes have names that differ in case or in how they are written only."""
+    """Says which classes have names that differ in case, spaces or how they are written only."""
     spellings = collections.defaultdict(list)
     for name in classes:
-        spellings[unicodedata.normalize("NFKC", name).casefold()].append(name)
+        spellings[re.sub(r"[\s_-]", "", unicodedata.normalize("NFKC", name).casefold())].append(name)
     for names in spellings.values():
         if len(names) > 1:
             print(f"these are different classes, though their names are nearly the same: {', '.join(names)}")

@@ -37,21 +37,26 @@ class Objects(IndexedSplit):
         return type(self)(*(getattr(self, field.name)[indices] for field in dataclasses.fields(self)))
 
     def hold_out(self, fraction, classes):
-        """Takes a share of the pictures out, whatever is on them, always the same ones."""
-        order = np.random.default_rng(0).permutation(len(self))
-        count = max(1, round(fraction * len(self)))
+        """Takes a share of the pictures out, whatever is on them, always the same ones, copies together."""
+        firsts = self.first_copies()
+        order = np.random.default_rng(0).permutation(np.flatnonzero(firsts == np.arange(len(self))))
+        count = max(1, round(fraction * len(order)))
         has_objects = np.any((self.labels >= 0) & ~self.difficult, axis=1)[order]
         if not has_objects[:count].any():  # of few pictures it may be so
             order = np.roll(order, -np.argmax(has_objects))
-        if count >= len(self):
+        if count >= len(order):
             raise UserError(
-                f"there must be 2 training pictures or more to hold out {fraction:.0%}. Received: {len(self)}"
+                f"there must be 2 training pictures or more to hold out {fraction:.0%}. "
+                f"Received: {len(order)}"
             )
-        return self.select(np.sort(order[count:])), self.select(np.sort(order[:count]))
+        held_out = np.isin(firsts, order[:count])
+        return self.select(~held_out), self.select(held_out)
 
     def check(self, classes, images):
         """Raises a `UserError` unless there is an object to be found; `objects_of` has looked at each."""
-        if not np.any((self.labels >= 0) & ~self.difficult):
+        if not np.any(self.labels >= 0):
+            raise UserError(f"{images} must have objects. Received: none")
+        if np.all(self.difficult[self.labels >= 0]):
             raise UserError(f"{images} must have objects that are not difficult or a crowd. Received: none")
 
     def lacks(self, label):
@@ -224,7 +229,8 @@ def objects_of(
         print(f"objects with wrong boxes or labels were left out, {len(bad)}: {listed(bad)}")
     if cut_off:
         which = f", by more than rounding {len(far)}: {listed(far)}" if far else ""
-        print(f"boxes that stick out of their pictures were cut off there: {cut_off}{which}")
+        count = int(np.sum(padded.labels >= 0))
+        print(f"boxes that stick out of their pictures were cut off there: {cut_off} of {count}{which}")
     return padded
 
 

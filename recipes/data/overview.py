@@ -75,7 +75,7 @@ def overview(dataset):
                 return None
             sizes.append(size(content))
             labels = np.atleast_1d(split.labels[number])
-            classes = tuple(dataset.classes[label] for label in labels if label >= 0)
+            classes = tuple(sorted(dataset.classes[label] for label in labels if label >= 0))
             digest = hashlib.sha256(content).digest()
             found[digest].append(Picture(part, split.name(number), classes))
     sizes = sorted(filter(None, sizes), key=math.prod)

@@ -1,8 +1,11 @@
 """What a part of a data set must be able to do: make its own batches."""
 
 import abc
+import collections
 import contextlib
 import dataclasses
+import hashlib
+import os
 from typing import Any
 
 import numpy as np
@@ -89,8 +92,47 @@ class Split(abc.ABC):
         """A split of at most `count` pictures, drawn by the seed."""
         return self.select(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
 
+    def first_copies(self):
+        """For every picture the number of the first that shows the same: mostly its own.
+
+        The same show files that are the same to the byte, and those that Roboflow made of one: `a.rf.1.jpg`
+        and `a.rf.2.jpg`.
+        """
+        files, firsts = self.picture_files, list(range(len(self)))
+        if files is None:
+            return np.array(firsts, int)
+        groups, made = [firsts], collections.defaultdict(list)
+        # Few have the same size, and fewer the same beginning: the others need not be read.
+        for key in (
+            lambda number: os.path.getsize(files[number]),
+            lambda number: _beginning(files[number]),
+            lambda number: hashlib.sha256(self.content(number) or b"").digest(),
+        ):
+            parts = collections.defaultdict(list)
+            for group, members in enumerate(groups):
+                for number in members:
+                    parts[group, key(number)].append(number)
+            groups = [members for members in parts.values() if len(members) > 1]
+        for number, path in enumerate(files):
+            source, is_made, _ = os.fsdecode(path).rpartition(".rf.")
+            if is_made:
+                made[source].append(number)
+
+        def first(number):
+            while firsts[number] != number:
+                number = firsts[number]
+            return number
+
+        for members in (*groups, *made.values()):  # a copy of one that was made of another joins the two
+            found = set(map(first, members))
+            for number in found:
+                firsts[number] = min(found)
+        return np.array([first(number) for number in range(len(firsts))], int)
+
     def hold_out(self, fraction, classes) -> Any:
         """Takes the same share of every class out of the split: always the same pictures, whatever the seed.
+
+        Copies of a picture stay on one side: who has seen one knows the others.
 
         Args:
             fraction: The share.
@@ -102,17 +144,19 @@ class Split(abc.ABC):
         Raises:
             UserError: If a class is too small.
         """
-        generator = np.random.default_rng(0)
-        held_out = np.zeros(len(self), bool)
+        generator, firsts = np.random.default_rng(0), self.first_copies()
+        held_out, is_first = np.zeros(len(self), bool), firsts == np.arange(len(self))
         for label, name in enumerate(classes):
-            members = generator.permutation(np.flatnonzero(self.labels == label))
+            members = generator.permutation(np.flatnonzero((self.labels == label) & is_first))
             count = max(1, round(fraction * len(members)))
             if count >= len(members):
+                copies = " that are no copies" if len(members) < np.sum(self.labels == label) else ""
                 raise UserError(
-                    f"class {name!r} has too few images ({len(members)}) to hold out {fraction:.0%} of them "
-                    "and train with the others"
+                    f"class {name!r} has too few images{copies} ({len(members)}) to hold out {fraction:.0%} "
+                    "of them and train with the others"
                 )
             held_out[members[:count]] = True
+        held_out = held_out[firsts]
         return self.select(~held_out), self.select(held_out)
 
     def check(self, classes, images):
@@ -132,6 +176,11 @@ class Split(abc.ABC):
     def errors_named(self):
         """A context in which errors about pictures that are read during the training name them."""
         yield
+
+
+def _beginning(path):
+    with open(path, "rb") as file:
+        return file.read(4096)
 
 
 @dataclasses.dataclass(frozen=True)

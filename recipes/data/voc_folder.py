@@ -1,8 +1,8 @@
 """Own pictures with boxes in XML files of PASCAL VOC's form: LabelImg, CVAT, Roboflow.
 
 An XML file lies beside its picture, or in `Annotations` and the picture in `JPEGImages`. Splits are those of
-`ImageSets/Main` (train.txt, val.txt, test.txt), or folders called train, valid and test; without, a share is
-held out.
+`ImageSets/Main` (train.txt, val.txt, test.txt; VoTT has one of every class), of `ImageSets` or of the folder
+itself, or folders called train, valid and test; without, a share is held out.
 """
 
 import collections
@@ -14,14 +14,15 @@ from typing import Any
 import defusedxml
 import defusedxml.ElementTree
 
-from recipes.data import annotations
+from recipes.data import annotations, split_lists
 from recipes.data.annotations import Annotated
-from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text, split_named
+from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text
 from recipes.data.pictures import complain
 from recipes.errors import UserError
 
 CORNERS = ("ymin", "xmin", "ymax", "xmax")
 PICTURE_FOLDERS = ("JPEGImages", "images")
+OTHER_LISTS = "called as lists of splits are, and not read"
 
 
 def load_voc_folder(data):
@@ -32,23 +33,25 @@ def load_voc_folder(data):
     for path in filter(is_picture, files):
         pictures[pathlib.Path(path).stem].append(path)
     xml = [path for path in files if _is_xml(path)]
+    if xml and not pictures:
+        raise UserError(f"{root} has {len(xml)} XML files and no pictures; data.directory must hold both")
     stems, found, bad = {pathlib.Path(path).stem for path in xml}, {}, []
     for path in xml:
         try:
-            picture = _read(path, pictures, stems)
+            picture = _read(path, pictures, stems, root)
             if (other := found.setdefault(picture.path, picture)) is not picture:
                 names = " has ".join(annotations.name_in(root, each) for each in (other.path, other.file))
                 raise UserError(f"{names} already")
         except UserError as error:
             bad.append(f"{annotations.name_in(root, path)} ({error})")
+    lists = split_lists.lists_of(root, files)
     for path in files:
-        if not (_is_xml(path) or is_picture(path) or "ImageSets" in pathlib.Path(path).parts):
-            left_out.add("neither pictures nor XML", path)
+        if not (_is_xml(path) or is_picture(path) or split_lists.is_beside(path, lists, root)):
+            left_out.add(OTHER_LISTS if split_lists.is_list(path) else "neither pictures nor XML", path)
     complain(bad, data.skip_bad, annotations.UNUSABLE)
     if not found:
-        raise UserError(
-            f"{root} has no pictures with an XML file of PASCAL VOC's form.{annotations.hint(root)}"
-        )
+        message = f"{root} has no pictures with an XML file of PASCAL VOC's form."
+        raise UserError(message + annotations.hint(root, "voc_folder"))
     for path in filter(is_picture, files):
         if path not in found:
             left_out.add("without an XML file", path)
@@ -57,7 +60,7 @@ def load_voc_folder(data):
     for picture in found.values():
         picture.labels[:] = [numbers[label] for label in picture.labels]
     return annotations.dataset(
-        root, tuple(names), _splits(root, found, left_out, data.skip_bad), left_out, data.skip_bad
+        root, tuple(names), _splits(root, found, lists, left_out, data.skip_bad), left_out, data.skip_bad
     )
 
 
@@ -65,9 +68,11 @@ def _is_xml(path):
     return path.lower().endswith(".xml")
 
 
-def _read(path, pictures, stems):
+def _read(path, pictures, stems, root):
     """What an XML file says; a `UserError` says what is wrong with it."""
     try:
+        if not pathlib.Path(path).stat().st_size:
+            raise UserError("the file is empty")
         tree: Any = defusedxml.ElementTree.parse(path).getroot()
     except (defusedxml.ElementTree.ParseError, defusedxml.DefusedXmlException, ValueError) as error:
         raise UserError(f"no XML that can be read: {type(error).__name__}") from error
@@ -76,7 +81,7 @@ def _read(path, pictures, stems):
     if tree.tag != "annotation":
         raise UserError(f"the outer element must be annotation. Received: {tree.tag}")
     found = Annotated(
-        _picture(path, tree.findtext("filename", ""), pictures, stems),
+        _picture(path, tree.findtext("filename", ""), pictures, stems, root),
         file=path,
         size=(_side(tree, "size/height"), _side(tree, "size/width")),
     )
@@ -109,7 +114,7 @@ def _side(tree, tag):
     return side if side > 0 else 0
 
 
-def _picture(path, filename, pictures, stems):
+def _picture(path, filename, pictures, stems, root):
     """The path of the picture that an XML file is about."""
     xml, named = pathlib.Path(path), pathlib.PureWindowsPath(filename).stem
     # The name within the file is often that of another machine, and the stem is what tools keep: a picture
@@ -122,62 +127,58 @@ def _picture(path, filename, pictures, stems):
             near or [each for each in candidates if pathlib.Path(each).parent in siblings] or candidates
         )
     if len(candidates) != 1:
-        what = " and ".join(candidates[:2]) or "none"
+        what = " and ".join(annotations.name_in(root, each) for each in candidates[:2]) or "none"
         raise UserError(f"there must be one picture of this name. Received: {what}")
     return candidates[0]
 
 
-def _lists(folder):
-    """The files of `ImageSets/Main` that say which pictures are of a split; CVAT's `default.txt` is none."""
-    found = collections.defaultdict(list)
-    for path in sorted(folder.glob("*.txt")):
-        if split := split_named(path.stem):
-            found[split].append(path)
-    for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
-        if folder / f"{name}.txt" in found.get(split, ()):  # VOC's own names; others may be of a class
-            found[split] = [folder / f"{name}.txt"]
-    for split, paths in found.items():
-        if len(paths) > 1:
-            names = " and ".join(path.name for path in paths)
-            raise UserError(f"{folder} must have one list of {split} pictures. Received: {names}")
-    files = {split: path for split, (path,) in found.items()}
-    if "train" not in files and (folder / "trainval.txt").is_file():
-        files["train"] = folder / "trainval.txt"
-    return files
-
-
-def _splits(root, found, left_out, skip_bad):
-    """The pictures by split: by ImageSets/Main, else by the names of their folders."""
-    lists = root / "ImageSets" / "Main"
+def _splits(root, found, lists, left_out, skip_bad):
+    """The pictures by split: by the lists if there are some, else by the names of their folders."""
     splits = collections.defaultdict(list)
-    if files := _lists(lists):
+    if lists:
         by_stem = collections.defaultdict(list)
         for path, picture in found.items():
             by_stem[pathlib.Path(path).stem].append(picture)
-        for split, path in files.items():
-            lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-            # A name may have spaces; lists for one class have 1, 0 or -1 behind it.
-            names = [line if line in by_stem else re.sub(r"\s+-?[01]$", "", line) for line in lines]
-            unknown = [name for name in names if name not in by_stem]
-            strangers = [f"{name} ({path} names it, and it is not there)" for name in unknown]
-            complain(strangers, skip_bad, "pictures that cannot be found")
-            several = [name for name in names if len(by_stem.get(name, ())) > 1]
-            if several:
-                received = " and ".join(picture.path for picture in by_stem[several[0]][:2])
-                raise UserError(
-                    f"{path}: there must be one picture called {several[0]}. Received: {received}"
-                )
-            splits[split] = [by_stem[name][0] for name in names if name in by_stem]
-            if not splits[split]:
-                raise UserError(f"{path} must name {split} pictures that are there. Received: none")
+        for split, files in lists.items():
+            splits[split] = _listed(root, split, files, by_stem, skip_bad)
         listed = {picture.path for some in splits.values() for picture in some}
         for path in found:
             if path not in listed:
-                left_out.add("in no list of ImageSets", path)
+                left_out.add("in no list of a split", path)
     else:
         for path, picture in found.items():
-            parts = pathlib.Path(path).relative_to(root).parts[:-1]
-            splits[next(filter(None, map(split_named, parts)), "train")].append(picture)
+            splits[split_lists.split_of(path, root)].append(picture)
     if "train" not in splits:
         raise UserError(f"{root} has no training pictures, only {' and '.join(splits)}")
     return dict(splits)
+
+
+def _listed(root, split, files, by_stem, skip_bad):
+    """The pictures of a split, by its lists."""
+    names = []
+    for path in files:
+        mine = [_name(line.strip(), by_stem) for line in read_text(path).splitlines() if line.strip()]
+        strangers = [f"{name} ({path} names it, and it is not there)" for name in mine if name not in by_stem]
+        complain(strangers, skip_bad, "pictures that cannot be found")
+        several = next((name for name in mine if len(by_stem.get(name, ())) > 1), None)
+        if several:
+            received = " and ".join(annotations.name_in(root, each.path) for each in by_stem[several][:2])
+            raise UserError(f"{path}: there must be one picture called {several}. Received: {received}")
+        names += [name for name in mine if name in by_stem]
+    if not names:
+        raise UserError(
+            f"{' and '.join(map(str, files))} must name {split} pictures that are there. Received: none"
+        )
+    return [by_stem[name][0] for name in (dict.fromkeys(names) if len(files) > 1 else names)]
+
+
+def _name(line, stems):
+    """What a line of a list calls a picture: its stem; in lists for one class 1, 0 or -1 is behind it.
+
+    Others write `JPEGImages/a.jpg`, and the XML file behind it. A name may have spaces.
+    """
+    name = line if line in stems else re.sub(r"\s+-?[01]$", "", line)
+    path = pathlib.PureWindowsPath(name)
+    if name in stems or not (path.suffix.lower() == ".xml" or is_picture(path)):
+        return name
+    return path.stem

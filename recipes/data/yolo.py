@@ -2,17 +2,18 @@
 
 `data.yaml` names the classes and the folders or lists of pictures; the labels of `…/images/a.jpg` are in
 `…/labels/a.txt`, a line an object: class, then center x, center y, width, height, relative to the picture, or
-the corners of a polygon, whose box is taken. Without a yaml file `classes.txt` names the classes, and a share
-is held out.
+the corners of a polygon, whose box is taken. Without a yaml file `classes.txt` or darknet's `obj.names` names
+the classes, and lists (train.txt) or folders of their names are the splits; without, a share is held out.
 """
 
+import collections
 import math
 import os
 import pathlib
 
 import yaml
 
-from recipes.data import annotations
+from recipes.data import annotations, split_lists
 from recipes.data.annotations import Annotated
 from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text
 from recipes.data.pictures import complain
@@ -25,6 +26,8 @@ SPLITS = {
     "validation": "validation",
     "test": "test",
 }
+NAMES = ("classes.txt", "labels/classes.txt", "obj.names")
+UNUSABLE = "files of labels that cannot be used, with their pictures"
 FARTHEST = 1.5  # a corner beyond is none: whether a key point is seen is 0, 1 or 2
 ABSENT = ("", "~", "null", "Null", "NULL")  # how YAML says that there is nothing
 
@@ -32,19 +35,11 @@ ABSENT = ("", "~", "null", "Null", "NULL")  # how YAML says that there is nothin
 def load_yolo(data):
     """Loads the pictures of the `data.yaml` in `data.directory`."""
     root, left_out = pathlib.Path(data.directory), LeftOut(data.directory)
-    descriptions = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
-    if len(descriptions) > 1:
-        names = ", ".join(path.name for path in descriptions)
-        raise UserError(f"{root} must have one yaml file. Received: {names}")
     base, keypoints = root.absolute(), 0
-    if descriptions:
-        classes, splits, base, keypoints = _described(descriptions[0].absolute(), left_out)
-    elif (root / "classes.txt").is_file():
-        classes = tuple(line.strip() for line in read_text(root / "classes.txt").rstrip().splitlines())
-        splits = {"train": sorted(filter(is_picture, files_in(base, left_out)))}
+    if description := _description(root):
+        classes, splits, base, keypoints = _described(description.absolute(), left_out)
     else:
-        message = f"{root} must have a data.yaml, or a classes.txt with a name a line."
-        raise UserError(message + annotations.hint(root))
+        classes, splits = _named(base, left_out)
     if len(set(classes)) < len(classes) or not classes:
         raise UserError(f"{root} must name its classes, each once. Received: {', '.join(classes) or 'none'}")
     for name in classes:
@@ -52,21 +47,30 @@ def load_yolo(data):
             raise UserError(f"{root}: the name of a class must be one line of text. Received: {name!r}")
     base = os.path.normpath(base)
     labels_of = {path: _labels_file(path, base) for paths in splits.values() for path in paths}
-    found, bad, without = {}, [], 0
+    found, bad, without = {}, [], []
     for split, paths in splits.items():
         found[split] = []
+        mine = [path for path in paths if not os.path.isfile(labels_of[path])]
+        without += mine
+        if mine and mine == paths:
+            first, file = (annotations.name_in(root, each) for each in (mine[0], labels_of[mine[0]]))
+            raise UserError(
+                f"none of the {len(mine)} {split} pictures has a file of labels; that of {first} "
+                f"should be {file}"
+            )
         for path in paths:
             labels = labels_of[path]
-            without += not os.path.isfile(labels)
             try:
                 found[split].append(_annotated(path, labels, len(classes), keypoints))
             except UserError as error:
                 bad.append(f"{annotations.name_in(root, labels)} ({error})")
     orphans = _orphans(labels_of, left_out)
     bad += [f"{annotations.name_in(root, path)} (its picture is not there)" for path in orphans]
-    complain(bad, data.skip_bad, annotations.UNUSABLE)
+    complain(bad, data.skip_bad, UNUSABLE)
     if without:
-        print(f"{without} pictures without a file of labels teach what is no object")
+        names = ", ".join(annotations.name_in(root, path) for path in without[:3])
+        more = ", …" if len(without) > 3 else ""
+        print(f"{len(without)} pictures without a file of labels teach what is no object: {names}{more}")
     return annotations.dataset(root, classes, found, left_out, data.skip_bad)
 
 
@@ -93,14 +97,56 @@ def _orphans(labels, left_out):
     return orphans
 
 
-def _described(path, left_out):
-    """Names of the classes, the pictures by split, what their paths are relative to, numbers of keypoints."""
+def _description(root):
+    """The yaml file that describes a folder: data.yaml, or the one with names; None if there is none.
+
+    Others lie beside: Ultralytics's args.yaml, those of conda and Docker.
+    """
+    files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
+    if chosen := next((path for path in files if path.stem == "data"), None):
+        return chosen
+    described = [path for path in files if "names" in _content(path)]
+    if len(described) > 1:
+        names = ", ".join(path.name for path in described)
+        raise UserError(f"{root} must have one yaml file with names, or a data.yaml. Received: {names}")
+    return described[0] if described else None
+
+
+def _content(path):
+    """What a yaml file holds, by key."""
     try:
         # All values are text: YAML takes `no` for False, and 010 for 8.
         content = yaml.load(read_text(path), yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no YAML that can be read: {str(error).splitlines()[0]}") from error
-    names = content.get("names") if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def _named(root, left_out):
+    """Names of the classes and the pictures by split, without a yaml file."""
+    file = next((root / name for name in NAMES if (root / name).is_file()), None)
+    if file is None:
+        message = f"{root} must have a data.yaml with names, or {' or '.join(NAMES)} with a name a line."
+        above = f" There is one in {root.parent}." if (root.parent / "data.yaml").is_file() else ""
+        raise UserError(message + (above or annotations.hint(root, "yolo")))
+    splits = {
+        split: [picture for path in paths for picture in _pictures(path, left_out)]
+        for split, paths in split_lists.lists_in(root).items()
+    }
+    if not splits:
+        splits = collections.defaultdict(list)
+        for path in sorted(filter(is_picture, files_in(root, left_out))):
+            splits[split_lists.split_of(path, root)].append(path)
+    if "train" not in splits:
+        received = " and ".join(splits) or "none at all"
+        raise UserError(f"{root} must have pictures of train. Received: {received}")
+    return tuple(line.strip() for line in read_text(file).rstrip().splitlines()), dict(splits)
+
+
+def _described(path, left_out):
+    """Names of the classes, the pictures by split, what their paths are relative to, numbers of keypoints."""
+    content = _content(path)
+    names = content.get("names")
     if isinstance(names, dict):
         numbers = [str(number) for number in range(len(names))]
         if set(names) != set(numbers):
@@ -116,7 +162,13 @@ def _described(path, left_out):
         split, entries = SPLITS[key], given[key] if isinstance(given[key], list) else [given[key]]
         if split in splits:
             raise UserError(f"{path} must say once where the {split} pictures are. Received: {key} as well")
-        folders = [_existing(path, key, base, str(entry)) for entry in entries]
+        try:
+            folders = [_existing(path, key, base, str(entry)) for entry in entries]
+        except UserError as error:
+            if key == "test" and "validation" in splits:  # Roboflow names one in any case
+                print(f"{error}. The validation pictures are the test")
+                continue
+            raise
         splits[split] = [picture for each in folders for picture in _pictures(each, left_out)]
         if not splits[split]:
             raise UserError(f"{path}: there are no pictures in {key}, {given[key]}")
@@ -147,7 +199,8 @@ def _existing(path, key, base, entry):
         if place.exists():
             return place
     raise UserError(
-        f"{path}: {key} must be a folder or a list of pictures. Received: {entry}, which does not exist"
+        f"{path}: {key} must be a folder or a list of pictures. Received: {entry}, which does not exist; "
+        f"looked for {' and '.join(dict.fromkeys(os.path.normpath(place) for place in places))}"
     )
 
 
@@ -155,22 +208,38 @@ def _pictures(place, left_out):
     if place.is_dir():
         return sorted(filter(is_picture, files_in(place, left_out)))
     lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
-    paths = [os.path.normpath(place.parent / line) for line in lines]
-    missing = [path for path in paths if not os.path.isfile(path)]
+    paths = [_place(place.parent, line) for line in lines]
+    missing = [line for path, line in zip(paths, lines, strict=True) if path is None]
     if missing:
         raise UserError(f"{place} names pictures that are not there: {', '.join(missing[:3])}")
     return paths
 
 
+def _place(folder, line):
+    """The path of a picture that a list in a folder names; None if it is not there.
+
+    darknet and CVAT write it relative to a folder further up, which is not always there: `data/obj/a.jpg`.
+    """
+    parts = pathlib.PurePosixPath(line).parts
+    for first in range(len(parts)):
+        path = os.path.normpath(folder.joinpath(*parts[first:]))
+        if os.path.isfile(path):
+            return path
+    return None
+
+
 def _labels_file(picture, base):
     """Ultralytics' rule: the last folder called images becomes labels; without one, beside the picture.
 
-    A folder images further up than `base` counts only where nothing lies beside the picture.
+    A folder images further up than `base` counts only where nothing lies beside the picture. Folders called
+    otherwise may have one called labels beside them.
     """
     beside = os.path.splitext(picture)[0] + ".txt"
     head, images, tail = beside.rpartition(f"{os.sep}images{os.sep}")
     if not images:
-        return beside
+        folder, name = os.path.split(beside)
+        sibling = os.path.join(os.path.dirname(folder), "labels", name)
+        return sibling if os.path.isfile(sibling) and not os.path.isfile(beside) else beside
     inside = f"{head}{os.sep}labels{os.sep}{tail}"
     is_described = f"{os.path.normpath(head)}{os.sep}".startswith(f"{base}{os.sep}")
     first, second = (inside, beside) if is_described else (beside, inside)

@@ -66,7 +66,7 @@ def test_what_rounding_makes_stick_out_is_cut_off(capsys):
     boxes = [[(-0.005, 0, 1.005, 1), (0, 0, 0.5, 0.5)]]
     split = objects.objects_of(["a.jpg"], [b""], boxes, [[0, 1]], [[False, False]], 20)
     assert split.boxes_yxyx[0].tolist() == [[0, 0, 1, 1], [0, 0, 0.5, 0.5]]
-    assert "stick out of their pictures were cut off there: 1\n" in capsys.readouterr().out
+    assert "stick out of their pictures were cut off there: 1 of 2\n" in capsys.readouterr().out
 
 
 def test_training_batches(split):

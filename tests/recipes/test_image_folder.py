@@ -171,8 +171,8 @@ def test_names_of_split_folders(names, tmp_path):
 
 def test_folders_of_the_same_names_in_every_class_are_told(tmp_path, capsys):
     """`fold1/cat`, `fold1/dog`, `fold2/cat`, …: which are the classes?"""
-    for name in ("fold1", "fold2"):
-        write_classes(tmp_path / name)
+    for name, count in (("fold1", 5), ("fold2", 9)):  # of those that are in both one is none
+        write_classes(tmp_path / name, count=count)
     data = load(tmp_path)
     assert data.classes == ("fold1", "fold2")
     message = "the classes are fold1, fold2, though each of their folders holds cat, dog: if those are the"

@@ -94,7 +94,7 @@ def test_boxes_outside_are_cut_off_and_counted(tmp_path, capsys):
     split = read("coco", tmp_path).train
     np.testing.assert_allclose(split.boxes_yxyx[0], [[0, 0.1, 0.5, 1]], atol=1e-6)
     assert (
-        "stick out of their pictures were cut off there: 1, by more than rounding 1: "
+        "stick out of their pictures were cut off there: 1 of 2, by more than rounding 1: "
         "annotations/instances_train.json, annotation of id 1 (bbox [6, -10, 84, 30] of a.png)\n"
     ) in capsys.readouterr().out
 
@@ -178,7 +178,7 @@ def test_what_no_list_and_no_picture_names_is_said(tmp_path, capsys):
     WRITERS["voc_folder"](tmp_path / "voc", splits(), CLASSES)
     (tmp_path / "voc" / "ImageSets" / "Main" / "train.txt").write_text("a\nccc\n")
     assert len(read("voc_folder", tmp_path / "voc").train) == 2
-    assert "1 in no list of ImageSets (JPEGImages/bb.png)" in capsys.readouterr().out
+    assert "1 in no list of a split (JPEGImages/bb.png)" in capsys.readouterr().out
     WRITERS["yolo"](tmp_path / "yolo", splits(), CLASSES)
     (tmp_path / "yolo" / "labels" / "train" / "gone.txt").write_text("1 0.5 0.5 0.1 0.1\n")
     with pytest.raises(UserError, match=r"labels/train/gone.txt \(its picture is not there\)"):
