@@ -63,7 +63,7 @@ def timed(recipes, quantization):
 
 
 def family_of(recipe):
-    """What networks that differ in one width alone have in common, and that width: theirs, or their branch's."""
+    """What networks that differ in one width alone have in common; and that width, theirs or the branch's."""
     attention = recipe.model.attention
     if attention.kind == "static":
         return "static", f"×{recipe.model.width_multiplier:g}"
