@@ -84,6 +84,13 @@ def quantize_file(content, quantization, images=None, input_range=None):
 
 def _ranges(manager, content, images, input_range):
     """The range of every activation on the images, by its tensor's name."""
+    model = model_file.read(content)
+    if len(model.subgraphs) > 1:
+        raise ValueError(
+            "`model` must have no loops or conditions, as LSTM has, to be computed in integers; "
+            "`quantization='dynamic'` keeps the weights in 8 bits"
+        )
+    (graph,) = model.subgraphs
     runner = Interpreter(model_content=content).get_signature_runner(SIGNATURE)
     (name,) = runner.get_input_details()
     calibrator = Calibrator(
@@ -92,8 +99,6 @@ def _ranges(manager, content, images, input_range):
     calibrator.calibrate({SIGNATURE: [{name: image[None]} for image in images]}, manager)
     ranges = calibrator.get_model_qsvs()
 
-    model = model_file.read(content)
-    (graph,) = model.subgraphs
     names = [tensor.name.decode() for tensor in graph.tensors]
     if input_range is not None:
         low, high = input_range

@@ -247,3 +247,12 @@ def test_wrong_calibration(quantization, calibration, message):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
     with pytest.raises(ValueError, match=message):
         convert(model, quantization, calibration)
+
+
+def test_loops_are_refused():
+    """LSTM is one in the file."""
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Reshape((4, 12))(keras.layers.Conv2D(3, 1)(inputs))
+    model = keras.Model(inputs, keras.layers.LSTM(2)(x))
+    with pytest.raises(ValueError, match="must have no loops or conditions, as LSTM has"):
+        convert(model, "int8", np.zeros((2, 4, 4, 3), "float32"))
