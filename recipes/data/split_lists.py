@@ -1,11 +1,12 @@
 """Which pictures are of a split: by lists, as VOC, VoTT and darknet have them, or by their folders."""
 
 import collections
+import glob
 import itertools
 import pathlib
 import re
 
-from recipes.data.class_folders import printable, split_named
+from recipes.data.class_folders import is_picture, printable, split_named
 from recipes.errors import UserError
 
 
@@ -30,10 +31,14 @@ def lists_of(root, files):
 
 
 def lists_in(folder):
-    """The lists of a folder, in a list for each split; CVAT's `default.txt` is none."""
+    """The lists of a folder, in a list for each split.
+
+    CVAT's `default.txt` is none, nor the labels of a picture that is called `test.jpg`.
+    """
     found = collections.defaultdict(list)
     for path in sorted(folder.glob("*.txt")):
-        if split := split_named(path.stem):
+        split = split_named(path.stem)
+        if split and not any(is_picture(each) for each in folder.glob(f"{glob.escape(path.stem)}.*")):
             found[split].append(path)
     for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
         if folder / f"{name}.txt" in found.get(split, ()):  # VOC's own names; others may be of a class

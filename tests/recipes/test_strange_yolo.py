@@ -52,6 +52,14 @@ def test_darknet(tmp_path):
     assert data.train.labels.tolist() == [[1]] * 5
 
 
+def test_labels_of_a_picture_called_test(tmp_path):
+    yolo(tmp_path)
+    for path in (*tmp_path.glob("*/train/*"), *tmp_path.glob("*/val/*")):
+        path.rename(tmp_path / f"{'test' if path.stem == 'y' else path.stem}{path.suffix}")
+    data = read("yolo", tmp_path)
+    assert len(data.train) + len(data.test) == 7
+
+
 def test_labels_beside_a_folder_of_another_name(tmp_path, capsys):
     write_yolo(tmp_path, {"train": TRAIN, "val": VAL}, CLASSES)
     for split in ("train", "val"):
