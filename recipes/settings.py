@@ -109,7 +109,8 @@ class Data:
             (from tensorflow-datasets), `"tiny_imagenet"` (in `directory`, as it is unpacked),
             `"image_folder"` (your own pictures: `directory` has a folder a class, or `train`, `validation`
             and `test` folders of such folders), or, with boxes,
-            `"voc_folder"` (LabelImg, CVAT), `"coco"` (CVAT, Label Studio, Roboflow), `"yolo"` (Ultralytics).
+            `"voc_folder"` (LabelImg, CVAT), `"coco"` (CVAT, Label Studio, Roboflow), `"yolo"` (Ultralytics),
+            `"csv"` (TFLite Model Maker, TensorFlow's Object Detection API).
         directory: Where the data lie. For TFDS's data sets None means TFDS's own place (`TFDS_DATA_DIR`).
         train_splits: What `"voc"` trains on: a year and a split as TFDS writes it, `"2007/train+validation"`.
         test_splits: What it is tested on.

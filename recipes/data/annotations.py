@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from recipes.data.class_folders import printable
+from recipes.data.class_folders import is_picture, printable, split_named
 from recipes.data.image_files import shown_size, stored_size, turn_boxes
 from recipes.data.objects import ObjectFiles, objects_of, readable
 from recipes.data.pictures import complain, listed
@@ -21,6 +21,7 @@ SIGNS = {
     "yolo": ("data.yaml", "classes.txt", "obj.names"),
     "coco": ("annotations/*.json", "*/_annotations.coco.json", "*.json"),
     "voc_folder": ("Annotations/*.xml", "*.xml", "*/*.xml", "*/Annotations/*.xml"),
+    "csv": ("*/_annotations.csv", "*_labels.csv", "*/*_labels.csv"),
 }
 
 
@@ -54,6 +55,67 @@ def hint(root, received):
         if name != received and any(next(pathlib.Path(root).glob(pattern), None) for pattern in patterns):
             return f" It looks like {name}: --set data.name={name}"
     return ""
+
+
+def by_name(files):
+    """The pictures among files, lists of paths by their names."""
+    found = collections.defaultdict(list)
+    for path in filter(is_picture, files):
+        found[os.path.basename(path)].append(path)
+    return found
+
+
+def nearest(root, file, split, pictures, name):
+    """The path of what a file of annotations calls a picture; None if it is not there.
+
+    Of several of one name it is the one whose folders the name has too, or in the folder of the file, in
+    `images` beside that, or in one of the split's name.
+
+    Args:
+        root: The folder of all.
+        file: The file of annotations.
+        split: Its split.
+        pictures: As of `by_name`.
+        name: The name, with any folders.
+
+    Raises:
+        UserError: If there are several.
+    """
+    parts, folder = pathlib.PurePosixPath(name.replace("\\", "/")).parts, pathlib.Path(file).parent
+    candidates = pictures.get(parts[-1], [])
+    for is_near in (
+        lambda path: pathlib.Path(path).parts[-len(parts) :] == parts,
+        lambda path: pathlib.Path(path).parent == folder,
+        lambda path: pathlib.Path(path).parent == folder.parent / "images",
+        lambda path: split in map(split_named, pathlib.Path(path).parts[:-1]),
+    ):
+        if len(candidates) > 1:
+            candidates = list(filter(is_near, candidates)) or candidates
+    if len(candidates) > 1:
+        received = " and ".join(name_in(root, path) for path in candidates[:2])
+        raise UserError(f"{name}: there must be one picture of this name. Received: {received}")
+    return candidates[0] if candidates else None
+
+
+def complain_absent(file, names, count, objects, skip_bad):
+    """Says which of the `count` pictures of a file are not there, and how many objects they have."""
+    if not names:
+        return
+    some, more = ", ".join(names[:3]), ", …" if len(names) > 3 else ""
+    text = f"{len(names)} of {count} in {file}, with {objects} objects: {some}{more}"
+    if len(names) == count:
+        raise UserError(f"none of the pictures is there: {text}")
+    complain([text], skip_bad, "pictures that are not there")
+
+
+def number_names(pictures):
+    """Makes numbers of the labels of pictures, which are names: the classes, in alphabetical order."""
+    pictures = list(pictures)
+    names = sorted({label for picture in pictures for label in picture.labels})
+    numbers = {name: number for number, name in enumerate(names)}
+    for picture in pictures:
+        picture.labels[:] = [numbers[label] for label in picture.labels]
+    return tuple(names)
 
 
 def dataset(root, classes, pictures, left_out, skip_bad):

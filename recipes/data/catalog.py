@@ -15,6 +15,7 @@ OWN = {
     "image_folder": "a folder of pictures a class",
     "voc_folder": "pictures and an XML file for each, as LabelImg and CVAT write them",
     "coco": "pictures and a JSON file of instances, as CVAT, Label Studio and Roboflow write it",
+    "csv": "pictures and CSV files, as TFLite Model Maker and TensorFlow's Object Detection API take them",
     "yolo": "a data.yaml, pictures and a text file for each, as Ultralytics has them",
 }
 # Keys of what TensorFlow does with classifiers' training pictures besides.
@@ -153,13 +154,18 @@ CATALOG = {
     ),
     **{
         name: Entry(
-            f"recipes.data.{name}:load_{name}",
+            f"recipes.data.{module}:load_{name}",
             "detection",
             ("ssd", "none"),
             image_sizes=DETECTOR_SIZES,
             checks=(_check_own_folder,),
         )
-        for name in ("voc_folder", "coco", "yolo")
+        for name, module in (
+            ("voc_folder", "voc_folder"),
+            ("coco", "coco"),
+            ("yolo", "yolo"),
+            ("csv", "csv_boxes"),
+        )
     },
 }
 

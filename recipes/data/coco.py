@@ -5,14 +5,14 @@ Every JSON file with images, annotations and categories counts; its split is tol
 """
 
 import collections
+import functools
 import json
 import os
 import pathlib
-import re
 
-from recipes.data import annotations
+from recipes.data import annotations, split_lists
 from recipes.data.annotations import Annotated
-from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text, split_named
+from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text
 from recipes.data.pictures import complain
 from recipes.errors import UserError, suggestion
 
@@ -23,11 +23,11 @@ def load_coco(data):
     """Loads the pictures that the JSON files in `data.directory` are about."""
     root, left_out = pathlib.Path(data.directory), LeftOut(data.directory)
     files = sorted(files_in(root, left_out))
-    pictures, contents = collections.defaultdict(list), {}
+    contents = {}
     for path in files:
         if is_picture(path):
-            pictures[pathlib.Path(path).name].append(path)
-        elif not path.lower().endswith(".json"):
+            continue
+        if not path.lower().endswith(".json"):
             left_out.add("neither pictures nor JSON", path)
         elif (content := _read(path)) is not None:
             contents[path] = content
@@ -51,10 +51,10 @@ def load_coco(data):
             "others are numbered from 0, in the order of their ids"
         )
     numbers = {category: label for label, category in enumerate(names)}
-    found = {
-        split: _annotated(path, contents[path], numbers, _nearest(root, path, split, pictures), data.skip_bad)
-        for split, path in splits.items()
-    }
+    pictures, found = annotations.by_name(files), {}
+    for split, path in splits.items():
+        picture_of = functools.partial(annotations.nearest, root, path, split, pictures)
+        found[split] = _annotated(path, contents[path], numbers, picture_of, data.skip_bad)
     used_paths = {picture.path for some in found.values() for picture in some}
     for path in filter(is_picture, files):
         if path not in used_paths:
@@ -91,9 +91,7 @@ def _splits(root, contents):
     """The JSON file of every split."""
     splits = collections.defaultdict(list)
     for path in contents:
-        relative = pathlib.Path(path).relative_to(root)
-        words = [*re.split(r"[^a-zA-Z0-9]+", relative.stem), *relative.parts[:-1]]
-        splits[next(filter(None, map(split_named, words)), "train")].append(path)
+        splits[split_lists.split_told(path, root) or "train"].append(path)
     for split, paths in splits.items():
         if len(paths) > 1:
             raise UserError(
@@ -164,13 +162,8 @@ def _annotated(path, content, numbers, picture_of, skip_bad):
         picture.labels.append(label)
         picture.ignored.append(is_crowd)
         picture.sources.append(f"{place} (bbox {entry['bbox']} of {os.path.basename(picture.path)})")
-    if absent:
-        objects = sum(each["image_id"] in absent for each in content["annotations"])
-        names, more = ", ".join([*absent.values()][:3]), ", …" if len(absent) > 3 else ""
-        text = f"{len(absent)} of {len(found)} in {path}, with {objects} objects: {names}{more}"
-        if len(absent) == len(found):
-            raise UserError(f"none of the pictures is there: {text}")
-        complain([text], skip_bad, "pictures that are not there")
+    objects = sum(each["image_id"] in absent for each in content["annotations"])
+    annotations.complain_absent(path, list(absent.values()), len(found), objects, skip_bad)
     complain(bad, skip_bad, annotations.UNUSABLE)
     return [picture for picture in found.values() if picture.path]
 
@@ -196,30 +189,3 @@ def _side(entry, key):
     """A picture's height or width; 0 where the file does not say."""
     side = entry.get(key)
     return side if isinstance(side, (int, float)) and side > 0 else 0
-
-
-def _nearest(root, json_file, split, pictures):
-    """A function from what a JSON file calls a picture to its path; None if it is not there.
-
-    Of several of one name it is the one whose folders the name has too, or in the folder of the JSON file, in
-    `images` beside that, or in one of the split's name.
-    """
-    folder = pathlib.Path(json_file).parent
-
-    def picture_of(name):
-        parts = pathlib.PurePosixPath(name.replace("\\", "/")).parts
-        candidates = pictures.get(parts[-1], [])
-        for is_near in (
-            lambda path: pathlib.Path(path).parts[-len(parts) :] == parts,
-            lambda path: pathlib.Path(path).parent == folder,
-            lambda path: pathlib.Path(path).parent == folder.parent / "images",
-            lambda path: split in map(split_named, pathlib.Path(path).parts[:-1]),
-        ):
-            if len(candidates) > 1:
-                candidates = list(filter(is_near, candidates)) or candidates
-        if len(candidates) > 1:
-            received = " and ".join(annotations.name_in(root, path) for path in candidates[:2])
-            raise UserError(f"{name}: there must be one picture of this name. Received: {received}")
-        return candidates[0] if candidates else None
-
-    return picture_of

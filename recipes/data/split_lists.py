@@ -77,6 +77,13 @@ def is_list(path):
 
 
 def split_of(path, root):
-    """The split of a file by the folders that it is in; `"train"` if none is called as one."""
+    """The split of a picture by the folders that it is in; `"train"` if none is called as one."""
     parts = pathlib.Path(path).relative_to(root).parts[:-1]
     return next(filter(None, map(split_named, parts)), "train")
+
+
+def split_told(path, root):
+    """The split that the name of a file of annotations tells, or else its folders; None if none does."""
+    relative = pathlib.Path(path).relative_to(root)
+    words = [*re.split(r"[^a-zA-Z0-9]+", relative.stem), *relative.parts[:-1]]
+    return next(filter(None, map(split_named, words)), None)

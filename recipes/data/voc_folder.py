@@ -55,13 +55,9 @@ def load_voc_folder(data):
     for path in filter(is_picture, files):
         if path not in found:
             left_out.add("without an XML file", path)
-    names = sorted({label for picture in found.values() for label in picture.labels})
-    numbers = {name: number for number, name in enumerate(names)}
-    for picture in found.values():
-        picture.labels[:] = [numbers[label] for label in picture.labels]
-    return annotations.dataset(
-        root, tuple(names), _splits(root, found, lists, left_out, data.skip_bad), left_out, data.skip_bad
-    )
+    names = annotations.number_names(found.values())
+    splits = _splits(root, found, lists, left_out, data.skip_bad)
+    return annotations.dataset(root, names, splits, left_out, data.skip_bad)
 
 
 def _is_xml(path):

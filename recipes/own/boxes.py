@@ -6,8 +6,8 @@ trained one until λ has learned otherwise. AdamW, warm-up for one epoch, learni
 cosine, SSD's augmentation, batches of 16.
 
 `data.name` is what the labelling tool writes: `voc_folder` (LabelImg, CVAT), `coco` (CVAT, Label Studio,
-Roboflow) or `yolo` (Ultralytics). The weights are downloaded once (14 MB); without a network, `model.weights`
-takes the path of the file.
+Roboflow), `yolo` (Ultralytics) or `csv` (TFLite Model Maker). The weights are downloaded once (14 MB);
+without a network, `model.weights` takes the path of the file.
 
     python -m recipes.train boxes-ssdlite-mobilenetv2-sb --set data.directory=MY_PICTURES --run-dir runs/boxes
 """

@@ -121,4 +121,19 @@ def write_yolo(root, splits, classes):
             path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-WRITERS = {"voc_folder": write_voc_folder, "coco": write_coco, "yolo": write_yolo}
+def write_csv(root, splits, classes):
+    """`SPLIT_labels.csv` and a folder a split; it knows no difficult objects."""
+    for split, pictures in splits.items():
+        lines = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
+        for picture in pictures:
+            write_picture(root / split, picture)
+            height, width = picture["size"]
+            start = f"{picture['name']},{width},{height}"
+            lines += [
+                f"{start},{classes[label]},{xmin:g},{ymin:g},{xmax:g},{ymax:g}"
+                for ymin, xmin, ymax, xmax, label, _ in picture["objects"]
+            ] or [f"{start},,,,,"]
+        (root / f"{split}_labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+WRITERS = {"voc_folder": write_voc_folder, "coco": write_coco, "yolo": write_yolo, "csv": write_csv}

@@ -273,5 +273,5 @@ def test_pictures_of_voc(name, voc, tmp_path):
             assert np.all(ours.labels[row, count:] == -1)
             boxes = ours.boxes_yxyx[row, :count]
             np.testing.assert_allclose(boxes, theirs.boxes_yxyx[row, :count], atol=1e-6)  # float32
-            if name != "yolo":
+            if name not in ("yolo", "csv"):
                 assert ours.difficult[row, :count].tolist() == theirs.difficult[row, :count].tolist()

@@ -110,7 +110,7 @@ def test_of_two_settings_of_a_key_the_last_counts():
         ("data.mean=nan,0,0", "data.mean must be finite. Received: nan"),
         ("data.std=1,0,1", "data.std must be finite and more than 0. Received: 0.0"),
         ("data.std=1,inf,1", "data.std must be finite and more than 0. Received: inf"),
-        ("data.name=mnist", "must be one of digits, .*, voc, voc_folder, coco, yolo. Received: 'mnist'"),
+        ("data.name=mnist", "must be one of digits, .*, voc, voc_folder, coco, yolo, csv. Received: 'mnist'"),
         ("data.image_size=16", "data.image_size must be at least 32. Received: 16"),
         ("data.validation_fraction=1", "less than 1"),
         ("epochs=0", "epochs must be at least 1. Received: 0"),
