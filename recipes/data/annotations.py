@@ -21,7 +21,7 @@ SIGNS = {
     "yolo": ("data.yaml", "classes.txt", "obj.names"),
     "coco": ("annotations/*.json", "*/_annotations.coco.json", "*.json"),
     "voc_folder": ("Annotations/*.xml", "*.xml", "*/*.xml", "*/Annotations/*.xml"),
-    "csv": ("*/_annotations.csv", "*_labels.csv", "*/*_labels.csv"),
+    "csv": ("*annotations.csv", "*labels.csv", "*/*annotations.csv", "*/*labels.csv"),
 }
 
 
@@ -82,12 +82,14 @@ def nearest(root, file, split, pictures, name):
         UserError: If there are several.
     """
     parts, folder = pathlib.PurePosixPath(name.replace("\\", "/")).parts, pathlib.Path(file).parent
-    candidates = pictures.get(parts[-1], [])
+    candidates = pictures.get(parts[-1], []) if parts else []
+    if len(parts) > 1 and (whole := os.path.join(root, *parts)) in candidates:
+        return whole
     for is_near in (
         lambda path: pathlib.Path(path).parts[-len(parts) :] == parts,
         lambda path: pathlib.Path(path).parent == folder,
         lambda path: pathlib.Path(path).parent == folder.parent / "images",
-        lambda path: split in map(split_named, pathlib.Path(path).parts[:-1]),
+        lambda path: split in map(split_named, pathlib.Path(path).relative_to(root).parts[:-1]),
     ):
         if len(candidates) > 1:
             candidates = list(filter(is_near, candidates)) or candidates
@@ -102,7 +104,7 @@ def complain_absent(file, names, count, objects, skip_bad):
     if not names:
         return
     some, more = ", ".join(names[:3]), ", …" if len(names) > 3 else ""
-    text = f"{len(names)} of {count} in {file}, with {objects} objects: {some}{more}"
+    text = f"{len(names)} of {count} in {printable(file)}, with {objects} objects: {some}{more}"
     if len(names) == count:
         raise UserError(f"none of the pictures is there: {text}")
     complain([text], skip_bad, "pictures that are not there")

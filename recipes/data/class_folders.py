@@ -145,9 +145,11 @@ def tell_inner_folders(root, classes):
             "those are the classes, name the outer folders train, validation and test"
         )
         return
-    for name, names in inner.items():
-        if len(names) > 1:
-            print(f"class {name} has {len(names)} folders, of which all pictures are its: {_some(names)}")
+    several = {name: names for name, names in inner.items() if len(names) > 1}
+    if several:
+        name, names = next(iter(several.items()))
+        more = f" ({len(several) - 1} more classes have some)" if len(several) > 1 else ""
+        print(f"class {name} has {len(names)} folders, of which all pictures are its: {_some(names)}{more}")
 
 
 def _some(names):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from recipes.data.augmentation import resized, shrunk
 from recipes.data.pictures import decodable, decode, listed
+from recipes.data.split import drawn
 from recipes.data.ssd_augmentation import ssd_augmentation
 from recipes.data.tf_batches import IndexedSplit
 from recipes.errors import UserError
@@ -40,16 +41,18 @@ class Objects(IndexedSplit):
         """Takes a share of the pictures out, whatever is on them, always the same ones, copies together."""
         firsts = self.first_copies()
         order = np.random.default_rng(0).permutation(np.flatnonzero(firsts == np.arange(len(self))))
-        count = max(1, round(fraction * len(order)))
-        has_objects = np.any((self.labels >= 0) & ~self.difficult, axis=1)[order]
-        if not has_objects[:count].any():  # of few pictures it may be so
-            order = np.roll(order, -np.argmax(has_objects))
-        if count >= len(order):
+        chosen = drawn(order, firsts, fraction * len(self))
+        has_objects = np.any((self.labels >= 0) & ~self.difficult, axis=1)
+        if not has_objects[chosen].any():  # of few pictures it may be so
+            order = np.roll(order, -np.argmax(has_objects[order]))
+            chosen = drawn(order, firsts, fraction * len(self))
+        if not 0 < len(chosen) < len(order):
+            copies = " that are no copies" if len(order) < len(self) else ""
             raise UserError(
-                f"there must be 2 training pictures or more to hold out {fraction:.0%}. "
+                f"there must be 2 training pictures{copies} or more to hold out {fraction:.0%}. "
                 f"Received: {len(order)}"
             )
-        held_out = np.isin(firsts, order[:count])
+        held_out = np.isin(firsts, chosen)
         return self.select(~held_out), self.select(held_out)
 
     def check(self, classes, images):

@@ -12,6 +12,8 @@ import numpy as np
 
 from recipes.errors import UserError
 
+MADE_OF_ONE = 5  # as many as Roboflow makes of a picture where it is asked for many
+
 
 class Split(abc.ABC):
     """Some of a data set.
@@ -96,7 +98,7 @@ class Split(abc.ABC):
         """For every picture the number of the first that shows the same: mostly its own.
 
         The same show files that are the same to the byte, and those that Roboflow made of one: `a.rf.1.jpg`
-        and `a.rf.2.jpg`.
+        and `a.rf.2.jpg`. More than a few of one name are different pictures that were uploaded so.
         """
         files, firsts = self.picture_files, list(range(len(self)))
         if files is None:
@@ -123,7 +125,8 @@ class Split(abc.ABC):
                 number = firsts[number]
             return number
 
-        for members in (*groups, *made.values()):  # a copy of one that was made of another joins the two
+        few = [members for members in made.values() if len(members) <= MADE_OF_ONE]
+        for members in (*groups, *few):  # a copy of one that was made of another joins the two
             found = set(map(first, members))
             for number in found:
                 firsts[number] = min(found)
@@ -147,15 +150,16 @@ class Split(abc.ABC):
         generator, firsts = np.random.default_rng(0), self.first_copies()
         held_out, is_first = np.zeros(len(self), bool), firsts == np.arange(len(self))
         for label, name in enumerate(classes):
-            members = generator.permutation(np.flatnonzero((self.labels == label) & is_first))
-            count = max(1, round(fraction * len(members)))
-            if count >= len(members):
-                copies = " that are no copies" if len(members) < np.sum(self.labels == label) else ""
+            is_mine = self.labels == label
+            members = generator.permutation(np.flatnonzero(is_mine & is_first))
+            chosen = drawn(members, firsts, fraction * np.sum(is_mine))
+            if not 0 < len(chosen) < len(members):
+                copies = " that are no copies" if len(members) < np.sum(is_mine) else ""
                 raise UserError(
                     f"class {name!r} has too few images{copies} ({len(members)}) to hold out {fraction:.0%} "
                     "of them and train with the others"
                 )
-            held_out[members[:count]] = True
+            held_out[chosen] = True
         held_out = held_out[firsts]
         return self.select(~held_out), self.select(held_out)
 
@@ -176,6 +180,21 @@ class Split(abc.ABC):
     def errors_named(self):
         """A context in which errors about pictures that are read during the training name them."""
         yield
+
+
+def drawn(order, firsts, count):
+    """Pictures that are first copies, in an order, of which and whose copies there are `count`, at least one.
+
+    Those with more copies than are left to draw are passed over; if all have, the one with fewest is drawn.
+    """
+    sizes, left, chosen = np.bincount(firsts), max(1, round(count)), []
+    for number in order:
+        if sizes[number] <= left:
+            chosen.append(number)
+            left -= sizes[number]
+        if not left:
+            break
+    return np.array(chosen or sorted(order, key=sizes.__getitem__)[:1], int)
 
 
 def _beginning(path):

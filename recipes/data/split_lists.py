@@ -1,25 +1,38 @@
 """Which pictures are of a split: by lists, as VOC, VoTT and darknet have them, or by their folders."""
 
 import collections
-import glob
 import itertools
 import pathlib
 import re
 
-from recipes.data.class_folders import is_picture, printable, split_named
+from recipes.data.class_folders import printable, read_text, split_named
 from recipes.errors import UserError
 
+HOMES = ("Main", "ImageSets")
 
-def lists_of(root, files):
+
+def lists_of(root, files, names_picture):
     """The files that say which pictures are of a split: lists of them by its name.
 
     They are in one folder `Main`, else `ImageSets`, else in the root: those of `ImageSets/Layout` are others.
+
+    Args:
+        root: The folder of all.
+        files: The paths of all files.
+        names_picture: A function that says whether a line names a picture.
+
+    Raises:
+        UserError: If there are several such folders, none of them the root's own, or lists of a split.
     """
     folders = {pathlib.Path(path).parent for path in files if path.lower().endswith(".txt")}
-    for name in ("Main", "ImageSets", None):
-        places = sorted(each for each in folders if (each.name == name if name else each == root))
-        found = {place: lists_in(place) or (_class_lists(place) if name else {}) for place in places}
-        found = {place: lists for place, lists in found.items() if lists}
+    for name in HOMES:
+        places = sorted(each for each in folders if each.name == name)
+        found = {place: lists for place in places if (lists := lists_in(place) or _class_lists(place))}
+        own = [place for place in found if root in (place.parent, place.parent.parent)]
+        if len(own) == 1:
+            return found[own[0]]
+        if len(found) > 1 and all(split_told(place / "_", root) for place in found):
+            return {}  # train/ImageSets and test/ImageSets: their folders are the splits
         if len(found) > 1:
             names = " and ".join(printable(place.relative_to(root)) for place in found)
             raise UserError(
@@ -27,18 +40,19 @@ def lists_of(root, files):
             )
         if found:
             return found.popitem()[1]
-    return {}
+    return lists_in(root, names_picture)
 
 
-def lists_in(folder):
-    """The lists of a folder, in a list for each split.
+def lists_in(folder, names_picture=None):
+    """The lists of a folder, in a list for each split; CVAT's `default.txt` is none.
 
-    CVAT's `default.txt` is none, nor the labels of a picture that is called `test.jpg`.
+    Where `names_picture` is given other texts may be there: notes, or the labels of `test.jpg`. Those are
+    lists that have no number in their names, and a line that names a picture.
     """
     found = collections.defaultdict(list)
     for path in sorted(folder.glob("*.txt")):
         split = split_named(path.stem)
-        if split and not any(is_picture(each) for each in folder.glob(f"{glob.escape(path.stem)}.*")):
+        if split and (names_picture is None or _is_list_there(path, names_picture)):
             found[split].append(path)
     for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
         if folder / f"{name}.txt" in found.get(split, ()):  # VOC's own names; others may be of a class
@@ -50,6 +64,15 @@ def lists_in(folder):
     if "train" not in found and (folder / "trainval.txt").is_file():
         found["train"] = [folder / "trainval.txt"]
     return found
+
+
+def _is_list_there(path, names_picture):
+    return not re.search(r"\d", path.stem) and any(map(names_picture, lines_of(path)))
+
+
+def lines_of(path):
+    """The lines of a list that are not empty."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def _class_lists(folder):
@@ -65,7 +88,7 @@ def is_beside(path, lists, root):
     """Whether a file is one of the lists, or in a folder of lists, where others are that need not be read."""
     for each in itertools.chain(*lists.values()):
         home = each.parent.parent if each.parent.parent.name == "ImageSets" else each.parent
-        if path == str(each) or (home != root and home in pathlib.Path(path).parents):
+        if pathlib.Path(path) == each or (home != root and home in pathlib.Path(path).parents):
             return True
     return False
 

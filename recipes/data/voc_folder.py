@@ -7,6 +7,7 @@ itself, or folders called train, valid and test; without, a share is held out.
 
 import collections
 import math
+import os
 import pathlib
 import re
 from typing import Any
@@ -16,7 +17,7 @@ import defusedxml.ElementTree
 
 from recipes.data import annotations, split_lists
 from recipes.data.annotations import Annotated
-from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text
+from recipes.data.class_folders import LeftOut, files_in, is_picture, printable
 from recipes.data.pictures import complain
 from recipes.errors import UserError
 
@@ -44,7 +45,7 @@ def load_voc_folder(data):
                 raise UserError(f"{names} already")
         except UserError as error:
             bad.append(f"{annotations.name_in(root, path)} ({error})")
-    lists = split_lists.lists_of(root, files)
+    lists = split_lists.lists_of(root, files, lambda line: _name(line, pictures) in pictures)
     for path in files:
         if not (_is_xml(path) or is_picture(path) or split_lists.is_beside(path, lists, root)):
             left_out.add(OTHER_LISTS if split_lists.is_list(path) else "neither pictures nor XML", path)
@@ -132,11 +133,8 @@ def _splits(root, found, lists, left_out, skip_bad):
     """The pictures by split: by the lists if there are some, else by the names of their folders."""
     splits = collections.defaultdict(list)
     if lists:
-        by_stem = collections.defaultdict(list)
-        for path, picture in found.items():
-            by_stem[pathlib.Path(path).stem].append(picture)
         for split, files in lists.items():
-            splits[split] = _listed(root, split, files, by_stem, skip_bad)
+            splits[split] = _listed(root, split, files, found, skip_bad)
         listed = {picture.path for some in splits.values() for picture in some}
         for path in found:
             if path not in listed:
@@ -149,23 +147,28 @@ def _splits(root, found, lists, left_out, skip_bad):
     return dict(splits)
 
 
-def _listed(root, split, files, by_stem, skip_bad):
+def _listed(root, split, files, found, skip_bad):
     """The pictures of a split, by its lists."""
-    names = []
-    for path in files:
-        mine = [_name(line.strip(), by_stem) for line in read_text(path).splitlines() if line.strip()]
-        strangers = [f"{name} ({path} names it, and it is not there)" for name in mine if name not in by_stem]
+    by_stem, paths = collections.defaultdict(list), []
+    for path in found:
+        by_stem[pathlib.Path(path).stem].append(path)
+    for file in files:
+        list_name, strangers = printable(file), []
+        for line in split_lists.lines_of(file):
+            name = _name(line, by_stem)
+            whole = os.path.join(root, pathlib.PureWindowsPath(line).as_posix())
+            candidates = [whole] if whole in found else by_stem.get(name, [])
+            if len(candidates) > 1:
+                received = " and ".join(annotations.name_in(root, path) for path in candidates[:2])
+                raise UserError(f"{list_name}: there must be one picture called {name}. Received: {received}")
+            if not candidates:
+                strangers.append(f"{name} ({list_name} names it, and it is not there with an XML file)")
+            paths += candidates
         complain(strangers, skip_bad, "pictures that cannot be found")
-        several = next((name for name in mine if len(by_stem.get(name, ())) > 1), None)
-        if several:
-            received = " and ".join(annotations.name_in(root, each.path) for each in by_stem[several][:2])
-            raise UserError(f"{path}: there must be one picture called {several}. Received: {received}")
-        names += [name for name in mine if name in by_stem]
-    if not names:
-        raise UserError(
-            f"{' and '.join(map(str, files))} must name {split} pictures that are there. Received: none"
-        )
-    return [by_stem[name][0] for name in (dict.fromkeys(names) if len(files) > 1 else names)]
+    if not paths:
+        names = " and ".join(map(printable, files))
+        raise UserError(f"{names} must name {split} pictures that are there. Received: none")
+    return [found[path] for path in (dict.fromkeys(paths) if len(files) > 1 else paths)]
 
 
 def _name(line, stems):

@@ -6,40 +6,25 @@ the corners of a polygon, whose box is taken. Without a yaml file `classes.txt` 
 the classes, and lists (train.txt) or folders of their names are the splits; without, a share is held out.
 """
 
-import collections
 import math
 import os
 import pathlib
 
-import yaml
-
-from recipes.data import annotations, split_lists
+from recipes.data import annotations
 from recipes.data.annotations import Annotated
-from recipes.data.class_folders import LeftOut, files_in, is_picture, read_text
+from recipes.data.class_folders import LeftOut, is_picture, read_text
 from recipes.data.pictures import complain
+from recipes.data.yolo_layout import layout
 from recipes.errors import UserError
 
-SPLITS = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-NAMES = ("classes.txt", "labels/classes.txt", "obj.names")
 UNUSABLE = "files of labels that cannot be used, with their pictures"
 FARTHEST = 1.5  # a corner beyond is none: whether a key point is seen is 0, 1 or 2
-ABSENT = ("", "~", "null", "Null", "NULL")  # how YAML says that there is nothing
 
 
 def load_yolo(data):
     """Loads the pictures of the `data.yaml` in `data.directory`."""
     root, left_out = pathlib.Path(data.directory), LeftOut(data.directory)
-    base, keypoints = root.absolute(), 0
-    if description := _description(root):
-        classes, splits, base, keypoints = _described(description.absolute(), left_out)
-    else:
-        classes, splits = _named(base, left_out)
+    classes, splits, base, lists, keypoints = layout(root, left_out)
     if len(set(classes)) < len(classes) or not classes:
         raise UserError(f"{root} must name its classes, each once. Received: {', '.join(classes) or 'none'}")
     for name in classes:
@@ -47,6 +32,7 @@ def load_yolo(data):
             raise UserError(f"{root}: the name of a class must be one line of text. Received: {name!r}")
     base = os.path.normpath(base)
     labels_of = {path: _labels_file(path, base) for paths in splits.values() for path in paths}
+    _check_one_picture_each(root, labels_of)
     found, bad, without = {}, [], []
     for split, paths in splits.items():
         found[split] = []
@@ -64,7 +50,7 @@ def load_yolo(data):
                 found[split].append(_annotated(path, labels, len(classes), keypoints))
             except UserError as error:
                 bad.append(f"{annotations.name_in(root, labels)} ({error})")
-    orphans = _orphans(labels_of, left_out)
+    orphans = _orphans(labels_of, set(map(os.path.normpath, lists)), left_out)
     bad += [f"{annotations.name_in(root, path)} (its picture is not there)" for path in orphans]
     complain(bad, data.skip_bad, UNUSABLE)
     if without:
@@ -74,20 +60,31 @@ def load_yolo(data):
     return annotations.dataset(root, classes, found, left_out, data.skip_bad)
 
 
-def _orphans(labels, left_out):
+def _check_one_picture_each(root, labels_of):
+    """Raises a `UserError` if a file of labels would be that of two pictures in different folders."""
+    pictures = {}
+    for path, labels in labels_of.items():
+        other = pictures.setdefault(labels, path)
+        if os.path.dirname(other) != os.path.dirname(path) and os.path.isfile(labels):
+            names = [annotations.name_in(root, each) for each in (labels, other, path)]
+            raise UserError(f"{names[0]} must be of one picture. Received: {names[1]} and {names[2]}")
+
+
+def _orphans(labels, lists, left_out):
     """The files in folders of labels whose pictures are gone; other text files are left out.
 
     Args:
         labels: The file of labels of every picture.
+        lists: The text files that name pictures.
         left_out: A `LeftOut`.
     """
     folders = {(os.path.dirname(path), os.path.dirname(file)) for path, file in labels.items()}
-    orphans = []
+    orphans, taken = [], lists | set(labels.values())
     for pictures_folder, folder in sorted(folders):
         stems = {os.path.splitext(name)[0] for name in filter(is_picture, os.listdir(pictures_folder))}
         names = os.listdir(folder) if os.path.isdir(folder) else ()
         files = {os.path.join(folder, name) for name in names if name.endswith(".txt")}
-        for path in sorted(files - set(labels.values()) - {os.path.join(folder, "classes.txt")}):
+        for path in sorted(files - taken - {os.path.join(folder, "classes.txt")}):
             if os.path.splitext(os.path.basename(path))[0] in stems:
                 left_out.add("labels of pictures that are in no list", path)
             elif folder == pictures_folder:  # where also other texts may be
@@ -95,137 +92,6 @@ def _orphans(labels, left_out):
             else:
                 orphans.append(path)
     return orphans
-
-
-def _description(root):
-    """The yaml file that describes a folder: data.yaml, or the one with names; None if there is none.
-
-    Others lie beside: Ultralytics's args.yaml, those of conda and Docker.
-    """
-    files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
-    if chosen := next((path for path in files if path.stem == "data"), None):
-        return chosen
-    described = [path for path in files if "names" in _content(path)]
-    if len(described) > 1:
-        names = ", ".join(path.name for path in described)
-        raise UserError(f"{root} must have one yaml file with names, or a data.yaml. Received: {names}")
-    return described[0] if described else None
-
-
-def _content(path):
-    """What a yaml file holds, by key."""
-    try:
-        # All values are text: YAML takes `no` for False, and 010 for 8.
-        content = yaml.load(read_text(path), yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is no YAML that can be read: {str(error).splitlines()[0]}") from error
-    return content if isinstance(content, dict) else {}
-
-
-def _named(root, left_out):
-    """Names of the classes and the pictures by split, without a yaml file."""
-    file = next((root / name for name in NAMES if (root / name).is_file()), None)
-    if file is None:
-        message = f"{root} must have a data.yaml with names, or {' or '.join(NAMES)} with a name a line."
-        above = f" There is one in {root.parent}." if (root.parent / "data.yaml").is_file() else ""
-        raise UserError(message + (above or annotations.hint(root, "yolo")))
-    splits = {
-        split: [picture for path in paths for picture in _pictures(path, left_out)]
-        for split, paths in split_lists.lists_in(root).items()
-    }
-    if not splits:
-        splits = collections.defaultdict(list)
-        for path in sorted(filter(is_picture, files_in(root, left_out))):
-            splits[split_lists.split_of(path, root)].append(path)
-    if "train" not in splits:
-        received = " and ".join(splits) or "none at all"
-        raise UserError(f"{root} must have pictures of train. Received: {received}")
-    return tuple(line.strip() for line in read_text(file).rstrip().splitlines()), dict(splits)
-
-
-def _described(path, left_out):
-    """Names of the classes, the pictures by split, what their paths are relative to, numbers of keypoints."""
-    content = _content(path)
-    names = content.get("names")
-    if isinstance(names, dict):
-        numbers = [str(number) for number in range(len(names))]
-        if set(names) != set(numbers):
-            raise UserError(f"{path}: names must be numbered from 0. Received: {', '.join(names)}")
-        names = [names[number] for number in numbers]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path} must have names, the classes'. Received: {names!r}")
-    if content.get("nc", str(len(names))) != str(len(names)):
-        raise UserError(f"{path}: nc must be the number of names, {len(names)}. Received: {content['nc']}")
-    given = {key: value for key, value in content.items() if value not in ABSENT}
-    base, splits = path.parent / str(given.get("path", "")), {}
-    for key in filter(given.get, SPLITS):
-        split, entries = SPLITS[key], given[key] if isinstance(given[key], list) else [given[key]]
-        if split in splits:
-            raise UserError(f"{path} must say once where the {split} pictures are. Received: {key} as well")
-        try:
-            folders = [_existing(path, key, base, str(entry)) for entry in entries]
-        except UserError as error:
-            if key == "test" and "validation" in splits:  # Roboflow names one in any case
-                print(f"{error}. The validation pictures are the test")
-                continue
-            raise
-        splits[split] = [picture for each in folders for picture in _pictures(each, left_out)]
-        if not splits[split]:
-            raise UserError(f"{path}: there are no pictures in {key}, {given[key]}")
-    if "train" not in splits:
-        raise UserError(f"{path} must say where the training pictures are: train")
-    return tuple(names), splits, base, _keypoints(path, given.get("kpt_shape"))
-
-
-def _keypoints(path, shape):
-    """How many numbers of keypoints stand behind every box: of a yaml file's `kpt_shape`."""
-    if shape is None:
-        return 0
-    try:
-        points, numbers = map(int, shape if isinstance(shape, list) else ())
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: kpt_shape must be two whole numbers. Received: {shape}") from error
-    return points * numbers
-
-
-def _existing(path, key, base, entry):
-    """Where a split is. Roboflow writes `../train/images` for `train/images`, as Ultralytics takes it."""
-    places = [
-        base / entry,
-        path.parent / entry,
-        *([path.parent / entry[3:]] if entry.startswith("../") else []),
-    ]
-    for place in places:
-        if place.exists():
-            return place
-    raise UserError(
-        f"{path}: {key} must be a folder or a list of pictures. Received: {entry}, which does not exist; "
-        f"looked for {' and '.join(dict.fromkeys(os.path.normpath(place) for place in places))}"
-    )
-
-
-def _pictures(place, left_out):
-    if place.is_dir():
-        return sorted(filter(is_picture, files_in(place, left_out)))
-    lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
-    paths = [_place(place.parent, line) for line in lines]
-    missing = [line for path, line in zip(paths, lines, strict=True) if path is None]
-    if missing:
-        raise UserError(f"{place} names pictures that are not there: {', '.join(missing[:3])}")
-    return paths
-
-
-def _place(folder, line):
-    """The path of a picture that a list in a folder names; None if it is not there.
-
-    darknet and CVAT write it relative to a folder further up, which is not always there: `data/obj/a.jpg`.
-    """
-    parts = pathlib.PurePosixPath(line).parts
-    for first in range(len(parts)):
-        path = os.path.normpath(folder.joinpath(*parts[first:]))
-        if os.path.isfile(path):
-            return path
-    return None
 
 
 def _labels_file(picture, base):
@@ -238,8 +104,10 @@ def _labels_file(picture, base):
     head, images, tail = beside.rpartition(f"{os.sep}images{os.sep}")
     if not images:
         folder, name = os.path.split(beside)
-        sibling = os.path.join(os.path.dirname(folder), "labels", name)
-        return sibling if os.path.isfile(sibling) and not os.path.isfile(beside) else beside
+        above = os.path.dirname(folder)
+        sibling = os.path.join(above, "labels", name)
+        is_meant = f"{above}{os.sep}".startswith(f"{base}{os.sep}") and not os.path.isdir(f"{above}/images")
+        return sibling if is_meant and os.path.isfile(sibling) and not os.path.isfile(beside) else beside
     inside = f"{head}{os.sep}labels{os.sep}{tail}"
     is_described = f"{os.path.normpath(head)}{os.sep}".startswith(f"{base}{os.sep}")
     first, second = (inside, beside) if is_described else (beside, inside)

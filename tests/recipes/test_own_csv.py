@@ -8,6 +8,7 @@ from labelled import CLASSES, picture, read, splits, write_csv, write_picture
 from recipes.errors import UserError
 
 PICTURES = [picture(f"{'x' * n}.png", []) for n in range(1, 7)]
+SIX = ("train", "test", "valid", "VAL", "Training", "unassigned")
 HEAD = "filename,width,height,class,xmin,ymin,xmax,ymax"
 
 
@@ -112,7 +113,7 @@ def test_a_file_of_all_beside_those_of_splits(tmp_path, capsys):
         (f"{HEAD}\n,60,40,pear,6,4,30,20\n", r"line 2: must have a split and a picture. Received: None, ''"),
         (
             f"{HEAD}\nx.png,60,40,pear,6,4,30,20\nx.png,6,4,pear,6,4,30,20\n",
-            r"line 3: x\.png must be in one file, of one size. Received: \(40\.0, 60\.0\), \(4\.0, 6\.0\)",
+            r"line 3: x\.png must be of one size. Received: \(40\.0, 60\.0\) and \(4\.0, 6\.0\)",
         ),
         (
             f"{HEAD}\nx.png,60,40,pear,6,4,30,20\nz.png,60,40,pear,6,4,30,20\n",
@@ -123,7 +124,16 @@ def test_a_file_of_all_beside_those_of_splits(tmp_path, capsys):
         ("NEVER,x.png,car,0.1,0.1,,,0.3,,,\n", r"no CSV file with the columns"),
         (
             "TEST,x.png,car,0.1,0.1,,,0.3,0.3,,\nNEVER,x.png,car,0.1,0.1,,,0.3,,,\n",
-            r"line 2: must have a split and a picture. Received: 'never', 'x\.png'",
+            r"line 2: must have a split and a picture. Received: 'NEVER', 'x\.png'",
+        ),
+        (f"{HEAD}\nx.png,60,40,big, cat,6,4,30,20\n", r"line 2: must have no more than the .* besides: 20"),
+        (
+            f"{HEAD}\nx.png,1,1,pear,0.1,0.1,0.5,0.5\n",
+            r"must have corners in pixels. Received: none above 0\.5",
+        ),
+        (
+            f"{HEAD}\nphotos/x.png,60,40,pear,6,4,30,20\nother/x.png,60,40,apple,6,4,30,20\n",
+            r"line 3: other/x\.png and photos/x\.png must be two pictures. Received: one",
         ),
         ("TEST,x.png,car,0.1,0.1,,,0.3,0.3,,\n", r"has no lines of training pictures, only of test"),
         (
@@ -136,6 +146,33 @@ def test_mistakes(tmp_path, text, message):
     folder(tmp_path, text)
     with pytest.raises(UserError, match=message):
         read("csv", tmp_path)
+
+
+def test_a_column_of_splits(tmp_path):
+    """Its name was not read, so that what is for testing was trained with."""
+    rows = [f"{each['name']},{split},pear,6,4,30,20" for each, split in zip(PICTURES, SIX, strict=True)]
+    folder(tmp_path, "\n".join(["filename,split,class,xmin,ymin,xmax,ymax", *rows]))
+    data = read("csv", tmp_path)
+    found = {
+        name: sorted(objects(getattr(data, name), data.classes)) for name in ("train", "validation", "test")
+    }
+    assert found == {"train": ["x", "xxxxx", "xxxxxx"], "validation": ["xxx", "xxxx"], "test": ["xx"]}
+
+
+def test_a_file_beside_one_of_validation(tmp_path):
+    """keras-retinanet's usual two; the one without a word is of training, where no other is."""
+    write_csv(tmp_path, splits(), CLASSES)
+    (tmp_path / "train_labels.csv").rename(tmp_path / "annotations.csv")
+    assert len(read("csv", tmp_path).train) == 3
+
+
+def test_lines_that_stand_twice(tmp_path, capsys):
+    row = "x.png,60,40,pear,6,4,30,20"
+    folder(tmp_path, "\n".join([HEAD, row, row, "xx.png,60,40,pear,6,4,30,20"]))
+    data = read("csv", tmp_path)
+    found = objects(data.train, data.classes) | objects(data.test, data.classes)
+    assert found == {name: [("pear", 0.1, 0.1, 0.5, 0.5)] for name in ("x", "xx")}
+    assert "lines of boxes.csv that stand there twice count once: 1" in capsys.readouterr().out
 
 
 def test_two_files_of_a_split(tmp_path):

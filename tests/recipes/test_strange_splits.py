@@ -82,6 +82,51 @@ def test_lists_of_vott(tmp_path, capsys):
     assert "more than once" not in capsys.readouterr().out
 
 
+def test_texts_that_are_no_lists(tmp_path, capsys):
+    """A note, an empty file, and lists with numbers in their names, which may be labels."""
+    texts = {"test.txt": "some note\n", "val.txt": "", "train2012.txt": "x\n"}
+    voc(tmp_path, **texts)
+    data = read("voc_folder", tmp_path)
+    assert (len(data.train), len(data.test)) == (5, 1)
+    assert "3 called as lists of splits are, and not read (" in capsys.readouterr().out
+
+
+def test_lists_of_the_folder_itself(tmp_path, monkeypatch, capsys):
+    voc(tmp_path, **{"train.txt": lines(TRAIN), "test.txt": lines(TEST)})
+    monkeypatch.chdir(tmp_path)
+    data = read("voc_folder", ".")
+    assert (stems(data.train), stems(data.test)) == (TRAIN, TEST)
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_the_own_lists_count_more_than_those_of_a_backup(tmp_path):
+    voc(tmp_path, **{"ImageSets/Main/train.txt": lines(TRAIN), "ImageSets/Main/test.txt": lines(TEST)})
+    shutil.copytree(tmp_path / "ImageSets", tmp_path / "backup" / "ImageSets")
+    data = read("voc_folder", tmp_path)
+    assert (stems(data.train), stems(data.test)) == (TRAIN, TEST)
+
+
+def test_folders_of_splits_with_lists_of_their_own(tmp_path):
+    """VOC2007's two archives side by side, renamed."""
+    for split, names in (("train", TRAIN), ("test", TEST)):
+        kept = [each for each in PICTURES if each["name"][:-4] in names]
+        write_voc_folder(tmp_path / split, {"train": kept}, CLASSES)
+    data = read("voc_folder", tmp_path)
+    assert (stems(data.train), stems(data.test)) == (TRAIN, TEST)
+
+
+def test_lists_that_tell_two_pictures_of_a_name_apart(tmp_path):
+    for split in ("train", "valid"):
+        write_voc_folder(tmp_path / split, {"train": PICTURES[:3]}, CLASSES)
+        shutil.rmtree(tmp_path / split / "ImageSets")
+    for name, split in (("train", "train"), ("val", "valid")):
+        (tmp_path / f"{name}.txt").write_text(lines(("x", "xx"), f"{split}/JPEGImages/{{}}.png"))
+    data = read("voc_folder", tmp_path)
+    assert [sorted(part.names) for part in (data.train, data.test)] == [
+        [f"{split}/JPEGImages/{name}.png" for name in ("x", "xx")] for split in ("train", "valid")
+    ]
+
+
 def test_lists_that_are_not_read_are_named(tmp_path, capsys):
     """As the guides to TensorFlow's Object Detection API have them."""
     voc(tmp_path, **{"README.md": "", "data/train_labels.csv": "filename,width\n", "notes/test.txt": "xx\n"})
@@ -155,6 +200,18 @@ def test_copies_of_pictures_with_boxes_stay_on_one_side(tmp_path):
     sides = [{stem.removeprefix("copy-of-") for stem in stems(part)} for part in (data.train, data.test)]
     assert not sides[0] & sides[1]
     assert (len(data.train), len(data.test)) == (10, 2)
+
+
+def test_many_pictures_that_were_uploaded_under_one_name(tmp_path):
+    """They are not made of one; and a picture with more copies than are to be held out stays in training."""
+    same = [{**each, "name": f"image_jpg.rf.{number:x}.png"} for number, each in enumerate(PICTURES)]
+    write_voc_folder(tmp_path / "same", {"train": same}, CLASSES)
+    copies = [{**PICTURES[0], "name": f"{number}.png"} for number in range(30)]
+    write_voc_folder(tmp_path / "copies", {"train": [*copies, *PICTURES[1:]]}, CLASSES)
+    for name, sizes in (("same", (5, 1)), ("copies", (30, 5))):
+        shutil.rmtree(tmp_path / name / "ImageSets")
+        data = read("voc_folder", tmp_path / name)
+        assert (len(data.train), len(data.test)) == sizes
 
 
 def test_the_order_of_objects_is_no_contradiction(tmp_path):

@@ -80,6 +80,38 @@ def test_labels_beside_a_folder_of_another_name(tmp_path, capsys):
         read("yolo", tmp_path)
 
 
+def test_labels_are_of_one_picture(tmp_path, capsys):
+    """What was drawn for a look, beside `images`; and two folders beside one of labels."""
+    yolo(tmp_path)
+    shutil.copytree(tmp_path / "images" / "val", tmp_path / "drawn")
+    shutil.copytree(tmp_path / "labels" / "val", tmp_path / "labels", dirs_exist_ok=True)
+    data = read("yolo", tmp_path, skip_bad=True)
+    assert (
+        "2 pictures without a file of labels teach what is no object: drawn/y.png" in capsys.readouterr().out
+    )
+    assert sum((part.labels >= 0).sum() for part in (data.train, data.test)) == 7
+    shutil.rmtree(tmp_path / "images")
+    shutil.copytree(tmp_path / "drawn", tmp_path / "raw")
+    with pytest.raises(
+        UserError, match=r"labels/y\.txt must be of one picture. Received: drawn/y.* and raw/y"
+    ):
+        read("yolo", tmp_path, skip_bad=True)
+
+
+def test_notes_and_lists_of_windows(tmp_path, capsys):
+    yolo(tmp_path)
+    (tmp_path / "test.txt").write_text("some note\n")
+    assert sizes(read("yolo", tmp_path)) == (5, 2)
+    names = "".join(f"data\\images\\train\\{each['name']}\r\n" for each in TRAIN)
+    (tmp_path / "train.txt").write_text(names)
+    (tmp_path / "valid.txt").write_text("images/val/y.png\n")
+    assert sizes(read("yolo", tmp_path)) == (5, 1)
+    (tmp_path / "valid.txt").write_text("images/val/y.png\nimages/val/x.png\n")  # not that of another folder
+    shutil.copy(tmp_path / "images" / "train" / "x.png", tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"valid\.txt names pictures that are not there: images/val/x\.png"):
+        read("yolo", tmp_path)
+
+
 def test_pictures_without_labels_are_named(tmp_path, capsys):
     write_yolo(tmp_path, {"train": TRAIN, "val": VAL}, CLASSES)
     (tmp_path / "labels" / "train" / "xx.txt").unlink()
