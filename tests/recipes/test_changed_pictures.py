@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network", "eager_s
 
 
 def write(folder, names=("cat", "dog")):
-    for name in names:
+    for label, name in enumerate(names):
         for number in range(8):
-            write_picture(folder / name / f"{number}.png", 20 * number)
+            write_picture(folder / name / f"{number}.png", 20 * number + label)
 
 
 def settings(folder, epochs=1):

@@ -72,8 +72,8 @@ def test_a_picture_that_changes_is_read_again(tmp_path):
     write_classes(tmp_path / "pictures", count=4)
     recipe = recipe_of(tmp_path / "pictures", tmp_path / "cache")
     before = pictures(load(tmp_path / "pictures", image_size=SIZE), recipe)
-    for path in (tmp_path / "pictures").rglob("*.*"):
-        PIL.Image.new("RGB", (50, 40), (200, 200, 200)).save(path)
+    for number, path in enumerate((tmp_path / "pictures").rglob("*.*")):
+        PIL.Image.new("RGB", (50, 40), (200, 200, 200 + number)).save(path)
     after = pictures(load(tmp_path / "pictures", image_size=SIZE), recipe)
     assert before.mean() < 100 / 127.5 - 1  # of 50 and 100
     assert after.min() > 150 / 127.5 - 1  # of 200, and colors are changed by a fifth
