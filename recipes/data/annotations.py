@@ -2,18 +2,20 @@
 
 import collections
 import dataclasses
+import math
 import os
 import pathlib
 
 import numpy as np
 
-from recipes.data.class_folders import is_picture, printable, split_named
+from recipes.data.class_folders import is_picture, printable, shortened, split_named
 from recipes.data.image_files import shown_size, stored_size, turn_boxes
 from recipes.data.objects import ObjectFiles, objects_of, readable
 from recipes.data.pictures import complain, listed
 from recipes.data.split import dataset_of
 from recipes.errors import UserError
 
+CORNERS = ("ymin", "xmin", "ymax", "xmax")  # how VOC calls the sides of a box, in our order
 # What `complain` calls mistakes that are not the pictures'.
 UNUSABLE = "annotations that cannot be used"
 # Files that tell which tool wrote a folder.
@@ -55,6 +57,14 @@ def hint(root, received):
         if name != received and any(next(pathlib.Path(root).glob(pattern), None) for pattern in patterns):
             return f" It looks like {name}: --set data.name={name}"
     return ""
+
+
+def number_in(text):
+    """The number that a text is; NaN, which no box may have, where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def by_name(files):
@@ -103,8 +113,7 @@ def complain_absent(file, names, count, objects, skip_bad):
     """Says which of the `count` pictures of a file are not there, and how many objects they have."""
     if not names:
         return
-    some, more = ", ".join(names[:3]), ", …" if len(names) > 3 else ""
-    text = f"{len(names)} of {count} in {printable(file)}, with {objects} objects: {some}{more}"
+    text = f"{len(names)} of {count} in {printable(file)}, with {objects} objects: {shortened(names)}"
     if len(names) == count:
         raise UserError(f"none of the pictures is there: {text}")
     complain([text], skip_bad, "pictures that are not there")

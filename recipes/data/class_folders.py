@@ -58,7 +58,7 @@ class LeftOut:
         """One line of what was left out; nothing if nothing was."""
         if self.paths:
             reasons = "; ".join(
-                f"{len(paths)} {reason} ({_some(paths)})" for reason, paths in self.paths.items()
+                f"{len(paths)} {reason} ({shortened(paths)})" for reason, paths in self.paths.items()
             )
             print(f"left out of {printable(self.root)}: {reasons}")
 
@@ -120,7 +120,9 @@ def class_names(folder):
             )
     if len(names) < 2:
         inner = [path.name for name in names for path in visible_folders(folder / name)]
-        question = f"; is it {printable(folder / names[0])}, with {_some(inner)}?" if len(inner) > 1 else ""
+        question = (
+            f"; is it {printable(folder / names[0])}, with {shortened(inner)}?" if len(inner) > 1 else ""
+        )
         raise UserError(
             f"{folder} must have a folder for each of at least two classes. "
             f"Received: {', '.join(names) or 'none'}{question}{_table_beside([folder])}"
@@ -141,18 +143,21 @@ def tell_inner_folders(root, classes):
     first = inner[classes[0]]
     if len(first) > 1 and all(names == first for names in inner.values()):
         print(
-            f"the classes are {_some(classes)}, though each of their folders holds {_some(first)}: if "
-            "those are the classes, name the outer folders train, validation and test"
+            f"the classes are {shortened(classes)}, though each of their folders holds {shortened(first)}: "
+            "if those are the classes, name the outer folders train, validation and test"
         )
         return
     several = {name: names for name, names in inner.items() if len(names) > 1}
     if several:
         name, names = next(iter(several.items()))
         more = f" ({len(several) - 1} more classes have some)" if len(several) > 1 else ""
-        print(f"class {name} has {len(names)} folders, of which all pictures are its: {_some(names)}{more}")
+        print(
+            f"class {name} has {len(names)} folders, of which all pictures are its: {shortened(names)}{more}"
+        )
 
 
-def _some(names):
+def shortened(names):
+    """The first of some names, and an ellipsis if there are more."""
     return ", ".join(map(printable, names[:NAMED])) + (", …" if len(names) > NAMED else "")
 
 

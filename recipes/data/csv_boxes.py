@@ -15,12 +15,11 @@ import math
 import pathlib
 
 from recipes.data import annotations, split_lists
-from recipes.data.annotations import Annotated
+from recipes.data.annotations import CORNERS, Annotated, number_in
 from recipes.data.class_folders import LeftOut, files_in, is_picture, printable, read_text, split_named
 from recipes.data.pictures import complain
 from recipes.errors import UserError
 
-CORNERS = ("ymin", "xmin", "ymax", "xmax")
 COLUMNS = ("filename", "class", *CORNERS)
 UNNAMED = ("filename", "xmin", "ymin", "xmax", "ymax", "class")
 # How AutoML calls the splits besides; what is unassigned is divided by whoever reads it.
@@ -94,7 +93,7 @@ def _in_pixels(path, columns, rows):
     for number, row in rows:
         cells = dict(itertools.zip_longest(columns, row[: len(columns)], fillvalue=""))
         found.append((number, cells | {None: ",".join(filter(None, row[len(columns) :]))}))
-        most = max([most, *(x for corner in CORNERS if math.isfinite(x := _number(cells[corner])))])
+        most = max([most, *(x for corner in CORNERS if math.isfinite(x := number_in(cells[corner])))])
     if 0 < most <= 1:
         raise UserError(f"{printable(path)} must have corners in pixels. Received: none above {most:g}")
     return found
@@ -105,7 +104,7 @@ def _by_vertices(row):
     numbers = [cell for cell in row[3:11] if cell]
     columns = {"set": row[0], "filename": "".join(row[1:2]), "class": "".join(row[2:3]), "relative": "yes"}
     if len(numbers) in (4, 8):
-        x, y = [_number(cell) for cell in numbers[::2]], [_number(cell) for cell in numbers[1::2]]
+        x, y = [number_in(cell) for cell in numbers[::2]], [number_in(cell) for cell in numbers[1::2]]
         corners = (min(y), min(x), max(y), max(x)) if all(map(math.isfinite, x + y)) else (math.nan,) * 4
         return columns | dict(zip(CORNERS, map(str, corners), strict=True))
     return columns | dict.fromkeys(CORNERS, ",".join(numbers))  # of another count: no number
@@ -169,7 +168,7 @@ def _read(root, path, split, rows, pictures, found, bad, skip_bad):
                 if label.splitlines() != [label]:
                     raise UserError(f"must have a class of one line. Received: {label!r}")
                 entry.labels.append(label)
-                entry.boxes_yxyx.append([_number(corner) for corner in corners])
+                entry.boxes_yxyx.append([number_in(corner) for corner in corners])
                 entry.ignored.append(False)
                 entry.sources.append(f"{place} ({label}: {', '.join(corners)})")
         except UserError as error:
@@ -179,15 +178,7 @@ def _read(root, path, split, rows, pictures, found, bad, skip_bad):
     annotations.complain_absent(path, list(absent), len(names), sum(absent.values()), skip_bad)
 
 
-def _number(text):
-    """NaN, which no box may have, where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
 def _side(row, column):
     """A picture's height or width; 0 where the file does not say."""
-    side = _number(row.get(column) or "0")
+    side = number_in(row.get(column) or "0")
     return side if side > 0 else 0

@@ -31,7 +31,7 @@ def lists_of(root, files, names_picture):
         own = [place for place in found if root in (place.parent, place.parent.parent)]
         if len(own) == 1:
             return found[own[0]]
-        if len(found) > 1 and all(split_told(place / "_", root) for place in found):
+        if len(found) > 1 and all(folder_split(place, root) for place in found):
             return {}  # train/ImageSets and test/ImageSets: their folders are the splits
         if len(found) > 1:
             names = " and ".join(printable(place.relative_to(root)) for place in found)
@@ -99,14 +99,12 @@ def is_list(path):
     return path.suffix in (".txt", ".csv") and any(map(split_named, re.split(r"[\W_]+", path.stem)))
 
 
-def split_of(path, root):
-    """The split of a picture by the folders that it is in; `"train"` if none is called as one."""
-    parts = pathlib.Path(path).relative_to(root).parts[:-1]
-    return next(filter(None, map(split_named, parts)), "train")
+def folder_split(path, root):
+    """The split that the folders of a file tell; None if none is called as one."""
+    return next(filter(None, map(split_named, pathlib.Path(path).relative_to(root).parts[:-1])), None)
 
 
 def split_told(path, root):
     """The split that the name of a file of annotations tells, or else its folders; None if none does."""
-    relative = pathlib.Path(path).relative_to(root)
-    words = [*re.split(r"[^a-zA-Z0-9]+", relative.stem), *relative.parts[:-1]]
-    return next(filter(None, map(split_named, words)), None)
+    words = re.split(r"[^a-zA-Z0-9]+", pathlib.Path(path).stem)
+    return next(filter(None, map(split_named, words)), None) or folder_split(path, root)

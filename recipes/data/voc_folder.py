@@ -16,12 +16,11 @@ import defusedxml
 import defusedxml.ElementTree
 
 from recipes.data import annotations, split_lists
-from recipes.data.annotations import Annotated
+from recipes.data.annotations import CORNERS, Annotated
 from recipes.data.class_folders import LeftOut, files_in, is_picture, printable
 from recipes.data.pictures import complain
 from recipes.errors import UserError
 
-CORNERS = ("ymin", "xmin", "ymax", "xmax")
 PICTURE_FOLDERS = ("JPEGImages", "images")
 OTHER_LISTS = "called as lists of splits are, and not read"
 
@@ -99,10 +98,7 @@ def _read(path, pictures, stems, root):
 def _number(element, tag, default=math.nan):
     """The number in an element; NaN, which no box may have, where it is none."""
     text = element.findtext(tag)
-    try:
-        return default if text is None else float(text)
-    except ValueError:
-        return math.nan
+    return default if text is None else annotations.number_in(text)
 
 
 def _side(tree, tag):
@@ -133,25 +129,26 @@ def _splits(root, found, lists, left_out, skip_bad):
     """The pictures by split: by the lists if there are some, else by the names of their folders."""
     splits = collections.defaultdict(list)
     if lists:
+        by_stem = collections.defaultdict(list)
+        for path in found:
+            by_stem[pathlib.Path(path).stem].append(path)
         for split, files in lists.items():
-            splits[split] = _listed(root, split, files, found, skip_bad)
+            splits[split] = [found[path] for path in _listed(root, split, files, found, by_stem, skip_bad)]
         listed = {picture.path for some in splits.values() for picture in some}
         for path in found:
             if path not in listed:
                 left_out.add("in no list of a split", path)
     else:
         for path, picture in found.items():
-            splits[split_lists.split_of(path, root)].append(picture)
+            splits[split_lists.folder_split(path, root) or "train"].append(picture)
     if "train" not in splits:
         raise UserError(f"{root} has no training pictures, only {' and '.join(splits)}")
     return dict(splits)
 
 
-def _listed(root, split, files, found, skip_bad):
-    """The pictures of a split, by its lists."""
-    by_stem, paths = collections.defaultdict(list), []
-    for path in found:
-        by_stem[pathlib.Path(path).stem].append(path)
+def _listed(root, split, files, found, by_stem, skip_bad):
+    """The paths of a split's pictures, by its lists."""
+    paths = []
     for file in files:
         list_name, strangers = printable(file), []
         for line in split_lists.lines_of(file):
@@ -168,7 +165,7 @@ def _listed(root, split, files, found, skip_bad):
     if not paths:
         names = " and ".join(map(printable, files))
         raise UserError(f"{names} must name {split} pictures that are there. Received: none")
-    return [found[path] for path in (dict.fromkeys(paths) if len(files) > 1 else paths)]
+    return list(dict.fromkeys(paths)) if len(files) > 1 else paths
 
 
 def _name(line, stems):

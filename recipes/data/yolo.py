@@ -12,7 +12,7 @@ import pathlib
 
 from recipes.data import annotations
 from recipes.data.annotations import Annotated
-from recipes.data.class_folders import LeftOut, is_picture, read_text
+from recipes.data.class_folders import LeftOut, is_picture, read_text, shortened
 from recipes.data.pictures import complain
 from recipes.data.yolo_layout import layout
 from recipes.errors import UserError
@@ -54,9 +54,8 @@ def load_yolo(data):
     bad += [f"{annotations.name_in(root, path)} (its picture is not there)" for path in orphans]
     complain(bad, data.skip_bad, UNUSABLE)
     if without:
-        names = ", ".join(annotations.name_in(root, path) for path in without[:3])
-        more = ", …" if len(without) > 3 else ""
-        print(f"{len(without)} pictures without a file of labels teach what is no object: {names}{more}")
+        names = shortened([annotations.name_in(root, path) for path in without])
+        print(f"{len(without)} pictures without a file of labels teach what is no object: {names}")
     return annotations.dataset(root, classes, found, left_out, data.skip_bad)
 
 

@@ -95,7 +95,7 @@ def _named(root, left_out):
     if not splits:
         splits = collections.defaultdict(list)
         for path in sorted(filter(is_picture, files_in(root, left_out))):
-            splits[split_lists.split_of(path, root)].append(path)
+            splits[split_lists.folder_split(path, root) or "train"].append(path)
     if "train" not in splits:
         received = f"folders or lists of {' and '.join(splits)} alone" if splits else "none at all"
         raise UserError(f"{root} must have training pictures. Received: {received}")
