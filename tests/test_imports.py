@@ -46,13 +46,10 @@ def run(program, *arguments, backend=FASTEST):
 
 def test_the_package_alone_imports_no_backend():
     program = (
-        "import json, resource, sys, sb_keras; sb_keras.Attention('sb'); import sb_keras.arguments;"
-        "from sb_keras.table import format_table; usage = resource.getrusage(resource.RUSAGE_SELF);"
-        "print(json.dumps([[*sys.modules], usage.ru_utime + usage.ru_stime]))"
+        "import json, sys, sb_keras; sb_keras.Attention('sb'); import sb_keras.arguments;"
+        "from sb_keras.table import format_table; print(json.dumps([*sys.modules]))"
     )
-    modules, seconds = run(program)
-    assert not {"keras", *BACKENDS} & set(modules)
-    assert seconds < 0.5  # 0.15 on the machine where this was written; Keras alone takes more than two
+    assert not {"keras", *BACKENDS} & set(run(program))
 
 
 def test_everything_that_is_listed_is_there():
