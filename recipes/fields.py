@@ -27,12 +27,6 @@ def flat_items(node, prefix=""):
             yield key, value
 
 
-def short_names(keys):
-    """The last words of the keys, or all of them where two end alike."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return [word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)]
-
-
 def documented_keys(node, prefix=""):
     """Every dotted key of a nested dataclass: key, type, value as text, and the first sentence about it."""
     hints, sentences = typing.get_type_hints(type(node)), _sentences(type(node))

@@ -170,6 +170,18 @@ class Recipe:
         return [(key, value, others[key]) for key, value in mine.items() if value != others[key]]
 
 
+def short_names(keys):
+    """The last words of some keys, as many as no other key of a recipe ends in."""
+    known = [key for key, _ in flat_items(Recipe(""))]
+
+    def shortened(key):
+        words = key.split(".")
+        ends = (".".join(words[start:]) for start in reversed(range(len(words))))
+        return next((end for end in ends if sum(f".{k}".endswith(f".{end}") for k in known) < 2), key)
+
+    return [shortened(key) for key in keys]
+
+
 def in_words(differences):
     """What `Recipe.differences` of a directory's recipe and a given one found, for a complaint."""
     return "; ".join(f"{key} is {theirs!r} there, {ours!r} here" for key, theirs, ours in differences)

@@ -17,10 +17,10 @@ import numpy as np
 import sb_keras
 from recipes.command import Parser, exit_code, progress, start_keras
 from recipes.errors import UserError
-from recipes.fields import flat_items, short_names
+from recipes.fields import flat_items
 from recipes.files import check_outputs, distinct_labels, write_csv
 from recipes.keras_file import load_model
-from recipes.recipe import Recipe
+from recipes.recipe import Recipe, short_names
 from recipes.registry import RECIPES
 from recipes.run_directory import RunDirectory
 from recipes.tasks import task_of
@@ -182,13 +182,16 @@ def plot(runs, path):
     metric = runs[0].metric.replace("_", " ")
     groups = by_recipe(runs).values()
     colors = color_map(len(groups))
+    labels = [_label(group) for group in groups]
     figure, axes = new_figure(2, 2, (12, 9))
     curves, sizes, costs, lambdas = axes.flat
     for index, group in enumerate(groups):
         style = {"color": colors(index % colors.N)}
         for number, run in enumerate(group):
             scores = [100 * row[f"val_{run.metric}"] for row in run.log]
-            label = None if number else _label(group)
+            label = None if number else labels[index]
+            if labels.count(label) > 1:  # what the names share says nothing here
+                label = ", ".join(run.row.run for run in group)
             curves.plot([row["epoch"] for row in run.log], scores, ".-", label=label, **style)
             if run.lambdas:
                 lambdas.plot(range(1, len(run.lambdas) + 1), run.lambdas, ".-", **style)

@@ -284,15 +284,14 @@ class RunDirectory:
         """Path of the trained model; as `load_model`."""
         path = {"final": self.final_file, "best": self.best_file}[which]
         if not path.is_file():
-            command = f"`python -m recipes.train {self._recipe_file} --run-dir {self.path}`"
+            recipe, directory = shlex.quote(str(self._recipe_file)), shlex.quote(str(self.path))
+            command = f"`python -m recipes.train {recipe} --run-dir {directory}`"
             if self.result:
                 raise UserError(
                     f"{self.path} has no {path.name}, though its training is finished: it was deleted. "
                     f"{command} writes final.keras again from the last checkpoint, if that is still there"
                 )
-            raise UserError(
-                f"{self.path} has no {path.name}: its training is unfinished. {command} goes on with it"
-            )
+            raise UserError(f"{self.path} has no {path.name}: its training is unfinished. {command} goes on")
         return path
 
 

@@ -63,14 +63,15 @@ def main(argv=None):
     from recipes.training.loop import train
     from recipes.training.monitoring import Diverged
 
+    strategy = strategy_of(args.strategy, recipe.batch_size)
     if args.dry_run:
         from recipes.training.pace import rehearse
 
-        rehearse(recipe, strategy_of(args.strategy))
+        rehearse(recipe, strategy)
         return 0
     try:
         with parser.goes_on(argv):
-            result = train(run, strategy_of(args.strategy), recipe, minutes)
+            result = train(run, strategy, recipe, minutes)
     except Diverged as error:
         print(f"error: {error}; try a smaller optimizer.learning_rate", file=sys.stderr)
         return 1

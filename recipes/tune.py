@@ -13,6 +13,7 @@ and KERASTUNER_ORACLE_PORT, and KERASTUNER_TUNER_ID=chief in one process, tuner0
 
 import os
 import pathlib
+import shlex
 import sys
 
 from recipes import pretrained, registry
@@ -67,6 +68,12 @@ def main(argv=None, costs=COSTS, module="recipes.tune"):
     for option in ("trials", "seeds"):
         if getattr(args, option) is not None:
             check_in_range(f"--{option}", getattr(args, option), least=1)
+    if args.front and args.algorithm in ("bayesian", "hyperband"):
+        raise UserError(
+            f"--front needs --algorithm grid or random: {args.algorithm} looks at the score alone, and "
+            "trains no cheap networks that are worse"
+        )
+    recipe.override([f"seed={recipe.seed + args.seeds - 1}"])  # the last one is checked
     bounds = [(cost, most) for cost in costs if (most := getattr(args, cost.limit)) is not None]
     for cost, most in bounds:
         check_in_range(cost.option, most, above=0)
@@ -92,18 +99,19 @@ def finish(tuner, space, directory, cost=None):
     from recipes.search import report  # with Matplotlib
 
     rows, metric = report.trial_rows(tuner, space), task_of(tuner.recipe).metric
+    pictures = len(tuner.dataset.validation)
     report.write_csv(directory / "trials.csv", list(space), rows, metric)
     succeeded = any(row.scores for row in rows)
     # A mean average precision is no share of pictures, and on other pictures nothing is equal.
     other_pictures = {"data.name", "data.directory", "data.validation_fraction"} & set(space)
     comparable = succeeded and metric == "accuracy" and not other_pictures
-    error = report.standard_error(rows, tuner.pictures) if comparable else None
+    error = report.standard_error(rows, pictures) if comparable else None
     print(report.table(list(space), rows, metric, error))
     if not succeeded:
         print("error: every trial failed", file=sys.stderr)
         return 1
     if error is not None:
-        named = f"the standard error of {tuner.pictures} validation pictures"
+        named = f"the standard error of {pictures} validation pictures"
         print(f"equal to the best: at most {100 * error:.2f} % below it, {named}")
     report.plot(list(space), rows, metric, tuner.recipe.name, directory / "trials.png", error)
     best = rows[0]
@@ -111,7 +119,8 @@ def finish(tuner, space, directory, cost=None):
     if cost is not None:  # last: to measure many networks takes minutes
         report_front(tuner, space, directory, cost, rows, metric)
     print(
-        f"best: trial {best.trial}. python -m recipes.train {directory / 'best.json'} --run-dir … trains it"
+        f"best: trial {best.trial}. python -m recipes.train {_quoted(directory / 'best.json')} --run-dir … "
+        "trains it"
     )
     return 0
 
@@ -121,15 +130,21 @@ def report_front(tuner, space, directory, cost, rows, metric):
     from recipes.search import fronts, report  # with Matplotlib
 
     trials = report.trained_longest(rows)
-    needed = cost.measure([trial_recipe(tuner.recipe, trial.values) for trial in trials])
+    recipes = [trial_recipe(tuner.recipe, trial.values) for trial in trials]
+    needed = cost.measure(recipes, tuner.classes_of)
     points = fronts.points_of(trials, needed)
     print(fronts.table(list(space), points, metric, cost))
     fronts.write_csv(directory / "front.csv", list(space), points, metric, cost)
     fronts.plot(list(space), points, metric, cost, tuner.recipe.name, directory / "front.png")
     recipe = tuner.runs("TRIAL")[0].path / "recipe.json"
     print(
-        f"front: no other trial beats these in both. python -m recipes.train {recipe} --run-dir … trains one"
+        f"front: no other trial beats these in both. python -m recipes.train {_quoted(recipe)} --run-dir … "
+        "trains one"
     )
+
+
+def _quoted(path):
+    return shlex.quote(str(path))
 
 
 def _check_processes():

@@ -172,7 +172,10 @@ def _reason(each, attention):
 
 def _named(found, names):
     """A function that tells whether a layer has one of the names."""
-    names = {names} if isinstance(names, str) else set(names)
+    names = {names} if isinstance(names, str) else names
+    if not (isinstance(names, (list, tuple, set, frozenset)) and all(isinstance(n, str) for n in names)):
+        raise ValueError(f"`layers` must be names, or a function of a layer. Received: {names!r}")
+    names = set(names)
     known = {each.layer.name for each in found}
     for name in sorted(names - known):
         close = difflib.get_close_matches(name, known, 1)

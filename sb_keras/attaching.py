@@ -94,6 +94,7 @@ def attach(model, attention: str | Attention = "sb", layers=None):
             f"{', '.join(frozen[:3])}{', …' if len(frozen) > 3 else ''}. Set `trainable` of the layers, or "
             'choose others by `layers`, or attach "sb"'
         )
+    _check_names(model, attention, chosen)
     norms = _norms_behind(model, chosen) if attention.placement == "norm" else {}
     return _with_attention(model, attention, chosen, norms, copies={}, shifts={})
 
@@ -147,6 +148,23 @@ def _with_attention(model, attention, chosen, norms, copies, shifts):
         return convolution
 
     return rebuilt(model, call)
+
+
+def _check_names(model, attention, chosen):
+    """Raises a `ValueError` if a layer has the name that one of the attention's is to have."""
+    for within in models_within(model):
+        layers = {node.operation.name: node.operation for node in nodes(within)}
+        for layer in layers.values():
+            if id(layer) not in chosen:
+                continue
+            ends = ["activation"] if layer.activation is not keras.activations.linear else []
+            ends += ["context", "sb"] if attention.kind == "sb" else []
+            for name in (f"{layer.name}_{end}" for end in ends):
+                if name in layers:
+                    raise ValueError(
+                        f"Cannot attach attention to layer '{layer.name}': there is a layer '{name}' "
+                        "already, as in a network that has been folded. Attach to the network before `fold`"
+                    )
 
 
 def _norms_behind(model, chosen):

@@ -80,7 +80,8 @@ class Attention:
             raise ValueError(
                 f"`positions` must be a tuple of names out of {POSITIONS}. Received: positions={positions!r}"
             )
-        object.__setattr__(self, "positions", tuple(positions))
+        # Their order means nothing, so that no two networks that are the same differ in it.
+        object.__setattr__(self, "positions", tuple(p for p in POSITIONS if p in positions))
         check_choice("placement", self.placement, PLACEMENTS)
         if self.gate is not None:
             check_choice("gate", self.gate, GATES)

@@ -185,6 +185,10 @@ def test_which_layers(trained):
         sb_keras.attach(sb_keras.attach(trained), layers=["wide"])
     with pytest.raises(ValueError, match=r"Received: 'stem': it is the stem; .* and 3 more"):
         sb_keras.attach(sb_keras.attach(trained))
+    with pytest.raises(ValueError, match=r"there is a layer 'wide_context' already, .* before `fold`"):
+        sb_keras.attach(sb_keras.fold(sb_keras.attach(trained)), layers=["wide"])
+    with pytest.raises(ValueError, match=r"`layers` must be names, or a function of a layer. Received: 3"):
+        sb_keras.attach(trained, layers=3)
     with pytest.raises(ValueError, match=r"`layers` must choose convolutions of the model"):
         sb_keras.attach(trained, layers=[])
 

@@ -21,19 +21,23 @@ from tflite.latency import measure
 RUNS = 100  # of each, in turn
 
 
-def latencies_ms(recipes):
-    """Median latencies in milliseconds, on one thread, of the float32 files of some recipes' networks."""
+def latencies_ms(networks):
+    """Median latencies in milliseconds, on one thread, of the float32 files of some networks.
+
+    Args:
+        networks: Recipes, each with its number of classes.
+    """
     from tflite.export import build
 
     with tempfile.TemporaryDirectory() as folder:
-        files = [pathlib.Path(folder, f"{number}.tflite") for number in range(len(recipes))]
-        for file, recipe in zip(files, progress(recipes, unit="network"), strict=True):
-            file.write_bytes(build(task_of(recipe).compiled_model(recipe, 10)))
+        files = [pathlib.Path(folder, f"{number}.tflite") for number in range(len(networks))]
+        for file, (recipe, classes) in zip(files, progress(networks, unit="network"), strict=True):
+            file.write_bytes(build(task_of(recipe).compiled_model(recipe, classes)))
         rows = measure(files, runs=RUNS)
     return [row.latency_ms_median for row in rows]
 
 
-LATENCY = Cost("latency_ms", "ms an image", ".3g", float, lambda recipes: latencies_ms(recipes))
+LATENCY = Cost("latency_ms", "ms an image", ".3g", float, lambda networks: latencies_ms(networks))
 
 
 def main(argv=None):

@@ -21,15 +21,15 @@ class Cost:
         label: What it is counted in.
         format: How a number of it is written.
         type: `int` or `float`.
-        of: A function from recipes to the numbers of their networks, with ten classes: the classes' share
-            does not depend on what is searched for. What is timed is timed in turn.
+        of: A function from networks, each a recipe and its number of classes, to their numbers. What is
+            timed is timed in turn.
     """
 
     key: str
     label: str
     format: str
     type: type
-    of: Callable[[list[Recipe]], list[Any]]
+    of: Callable[[list[tuple[Recipe, int]]], list[Any]]
 
     @property
     def limit(self):
@@ -40,14 +40,14 @@ class Cost:
     def option(self):
         return f"--{self.limit}".replace("_", "-")
 
-    def measure(self, recipes):
-        """The numbers of the networks of some recipes."""
-        networks = [_network(recipe) for recipe in recipes]
+    def measure(self, recipes, classes_of):
+        """The numbers of the networks of some recipes; `classes_of` is a function of one of these."""
+        networks = [(_network(recipe), classes_of(recipe)) for recipe in recipes]
         distinct = list(dict.fromkeys(networks))
         numbers = dict(zip(distinct, self.of(distinct), strict=True))
         return [numbers[network] for network in networks]
 
-    def check(self, most):
+    def check(self, most, classes_of):
         """A function of a recipe that raises a `UserError` if its network needs more."""
 
         @functools.cache  # trials that differ in the training alone have the same network
@@ -55,7 +55,7 @@ class Cost:
             return self.of([network])[0]
 
         def check(recipe):
-            found = number(_network(recipe))
+            found = number((_network(recipe), classes_of(recipe)))
             if found > most:
                 found, allowed = (format(each, self.format) for each in (found, most))
                 raise UserError(f"{found} {self.label}; at most {allowed} are allowed")
@@ -69,9 +69,9 @@ def _network(recipe):
     return Recipe("measured", model, recipe.data)
 
 
-def madds(recipes):
-    """Multiply-adds of the networks of some recipes."""
-    models = (task_of(recipe).compiled_model(recipe, 10) for recipe in progress(recipes, unit="network"))
+def madds(networks):
+    """Multiply-adds of some networks, each a recipe and its number of classes."""
+    models = (task_of(recipe).compiled_model(recipe, n) for recipe, n in progress(networks, unit="network"))
     return [sb_keras.profile(model).total.madds for model in models]
 
 

@@ -22,6 +22,8 @@ def check(recipe, space, directory, algorithm, trials, seeds, bounds):
         UserError: If it belongs to another search, is not empty and belongs to none, or is no directory.
         CannotWrite: If it cannot even be read.
     """
+    if not str(directory):
+        raise UserError("--run-dir must be a path. Received: an empty one")
     directory = pathlib.Path(directory)
     ours, theirs = _described(recipe, space, algorithm, trials, seeds, bounds), _claimed(directory)
     if theirs is None:

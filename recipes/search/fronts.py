@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 from recipes import files
-from recipes.fields import short_names
 from recipes.plots import new_figure, save
+from recipes.recipe import short_names
 from recipes.search.report import Trial, in_percent
 from sb_keras.table import format_table
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recipes import files
-from recipes.fields import short_names
 from recipes.plots import new_figure, save
+from recipes.recipe import short_names
 from sb_keras.table import format_table
 
 

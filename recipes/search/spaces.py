@@ -7,6 +7,9 @@ from recipes.fields import check_keys
 
 ALGORITHMS = ("grid", "random", "bayesian", "hyperband")
 
+# keras-tuner's Hyperband gives a third of the epochs to the first of its rounds.
+LEAST_EPOCHS = 3
+
 ATTENTION = "model.attention"
 
 SPACES = {
@@ -39,6 +42,14 @@ def check_space(recipe, space, algorithm):
         raise UserError("hyperband chooses the epochs itself; search other keys, or by another --algorithm")
     if recipe.model.attention.kind == "static" and not _varies_the_network(space):
         raise UserError(f"{recipe.name} is static: it has no attention whose values could be searched for")
+    if algorithm == "hyperband" and recipe.epochs < LEAST_EPOCHS:
+        raise UserError(
+            f"hyperband needs at least {LEAST_EPOCHS} epochs, or no trial has fewer than another. "
+            f"Received: {recipe.epochs}"
+        )
+    for key in space:
+        if key == "name" or key.startswith("compression."):
+            raise UserError(f"--choice {key} has no effect on a training. Received: {_text(key, space[key])}")
     if "seed" in space:
         raise UserError("a search does not choose a seed: --seeds N trains every trial with N of them")
     kinds = [{f"{ATTENTION}.kind": kind} for kind in space.get(f"{ATTENTION}.kind", ())]
@@ -50,9 +61,13 @@ def check_space(recipe, space, algorithm):
             pretrained.check(trial)
             tried.add(trial)
         if len(tried) < len(values):
-            texts = list(map(str, values))
-            received = (";" if any("," in text for text in texts) else ",").join(texts)
-            raise UserError(f"--choice takes every value of a key once. Received: {key}={received}")
+            raise UserError(f"--choice takes every value of a key once. Received: {_text(key, values)}")
+
+
+def _text(key, values):
+    """A key and its values as `--choice` takes them."""
+    texts = list(map(str, values))
+    return f"{key}={(';' if any(',' in text for text in texts) else ',').join(texts)}"
 
 
 def _check_value(recipe, kinds, key, value):

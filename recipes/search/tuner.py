@@ -44,16 +44,16 @@ class RecipeTuner(keras_tuner.Tuner):
 
     Args:
         recipe: The recipe whose values are searched for.
-        pictures: Number of validation pictures.
+        dataset: Its dataset.
         seeds: How many seeds; the score is the mean of their validation accuracies (a detector's mean
             average precisions).
-        checks: Functions of a trial's recipe, called before its training, which raise a `UserError` if the
-            trial is not worth it.
+        bounds: Pairs of a `Cost` and its upper bound: what costs more is not trained.
         **kwargs: As `keras_tuner.Tuner`.
     """
 
-    def __init__(self, recipe, pictures, seeds=1, checks=(), **kwargs):
-        self.recipe, self.pictures, self.seeds, self.checks = recipe, pictures, seeds, checks
+    def __init__(self, recipe, dataset, seeds=1, bounds=(), **kwargs):
+        self.recipe, self.dataset, self.seeds = recipe, dataset, seeds
+        self.checks = [cost.check(most, self.classes_of) for cost, most in bounds]
         super().__init__(**kwargs)
         if is_tuner():
             self.oracle.stub = PatientStub(self.oracle.stub)
@@ -102,6 +102,13 @@ class RecipeTuner(keras_tuner.Tuner):
             result = train(run, recipe=of_seed, traced=self._traced)
             scores.append(result[self.oracle.objective.name])
         return scores
+
+    def classes_of(self, recipe):
+        """How many classes a trial's recipe has."""
+        ours, theirs = self.recipe.data, recipe.data
+        if (ours.name, ours.directory) == (theirs.name, theirs.directory):
+            return len(self.dataset.classes)
+        return len(load(theirs).classes)  # other pictures are searched for
 
     def runs(self, trial_id):
         """The run directories of a trial, one a seed."""
@@ -165,14 +172,13 @@ def search(recipe, space, directory, algorithm="grid", trials=None, seeds=1, bou
             "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
         }[algorithm]
         oracle = shared(kind)(max_trials=most_trials(algorithm, trials), **options)
-    checks = [cost.check(most) for cost, most in bounds]
     keras_tuner.src.config.DEBUG = False  # or a trial that fails prints a page of traceback
     try:
         tuner = RecipeTuner(
             recipe,
-            len(dataset.validation),
+            dataset,
             seeds,
-            checks,
+            bounds,
             oracle=oracle,
             directory=str(directory),
             project_name="keras-tuner",

@@ -10,7 +10,7 @@ from sb_keras.attention import POSITIONS
 from sb_keras.graph import nodes
 from sb_keras.layers import ShiftBalance, SqueezeExcite
 
-DEAD = 0.05  # a gate below it shuts its channel
+DEAD = 0.05  # a gate that is smaller, of either sign, shuts its channel
 # A gate nearer than this to the end of its range passes next to no gradient: tanh' = 0.0975 at 0.95.
 SATURATED = {"tanh": (-0.95, 0.95), "sigmoid": (0.05, 0.95)}
 
@@ -27,8 +27,8 @@ class Activity:
         gate_mean: Mean of the gate's output.
         gate_std: Its standard deviation over the images, averaged over the channels: does it depend on them?
         saturated: Share of gates at an end of their range (tanh beyond ±0.95, sigmoid within 0.05 of 0 or 1).
-        dead: Share of SE's gates below 0.05.
-        always_dead: Share of channels whose gate is below 0.05 for every image.
+        dead: Share of SE's gates within 0.05 of 0.
+        always_dead: Share of channels whose gate is within 0.05 of 0 for every image.
         shift_share: Var(λA) / (Var(T) + Var(λA)), averaged over the channels; the variances are over images
             and positions.
     """
@@ -102,7 +102,7 @@ def _summary(layer, gates, count, total, squares):
     low, high = SATURATED.get(layer.gate, (np.nan, np.nan))
     trunk = squares / count - (total / count) ** 2
     shift = np.var(scale * gates.astype("float64"), axis=0)
-    dead = gates < DEAD
+    dead = np.abs(gates) < DEAD
     return Activity(
         layer=layer.name,
         kind="sb" if is_sb else "se",
@@ -135,7 +135,8 @@ def plot_attention(rows, title, lambda_init, path):
             values = [factor * getattr(rows[i], name) for i in points]
             axis.plot(points, values, "o-", label=position, markersize=4)
         axis.set_ylabel(label)
-        axis.set_ylim(bottom=0)
+        if axis.dataLim.ymin >= 0:  # the mean of a gate of tanh need not be
+            axis.set_ylim(bottom=0)
     if rows[0].kind == "sb":
         axes[0].axhline(lambda_init, color="gray", linestyle="--", label="initial λ")
     axes[0].legend(frameon=False, ncols=4)

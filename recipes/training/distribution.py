@@ -18,6 +18,9 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
+import sys
+import threading
 
 import keras
 
@@ -30,11 +33,13 @@ class WorkerLost(Exception):
     """Another worker has gone; this one cannot go on alone."""
 
 
-def strategy_of(name):
+def strategy_of(name, batch_size):
     """The strategy of that name, or on JAX the `keras.distribution`; None for `"one-device"`.
 
+    Several workers wait here until all are there.
+
     Raises:
-        UserError: If it cannot be had here.
+        UserError: If it cannot be had here, or the workers cannot share a batch.
     """
     if name == "one-device":
         return None
@@ -48,8 +53,15 @@ def strategy_of(name):
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     if name == "multi-worker":
-        _check_tf_config()
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        workers, index = _workers()
+        if batch_size % len(workers):
+            raise UserError(
+                f"batch_size must be a multiple of the {len(workers)} workers. Received: {batch_size}"
+            )
+        if others := [address for number, address in enumerate(workers) if number != index]:
+            print(f"waiting for {', '.join(others)}", file=sys.stderr, flush=True)
+        with _ended_by_ctrl_c():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu="")
     except (ValueError, KeyError, OSError, tf.errors.OpError) as error:
@@ -236,8 +248,28 @@ def lost_workers_reported(strategy):
         ) from error
 
 
-def _check_tf_config():
-    """Raises a `UserError` unless TF_CONFIG says who works and which of them this process is."""
+@contextlib.contextmanager
+def _ended_by_ctrl_c():
+    """Has Ctrl-C end the process at once: while TensorFlow waits, no handler of Python's is called.
+
+    SIGTERM TensorFlow takes for itself then, and does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():  # others may not
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _workers():
+    """The workers' addresses by TF_CONFIG, and the index of this process's.
+
+    Raises:
+        UserError: Unless it says who works and which of them this process is.
+    """
     text = os.environ.get("TF_CONFIG", "")
     expected = (
         'TF_CONFIG must be {"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'
@@ -251,3 +283,4 @@ def _check_tf_config():
         known = False
     if not known:
         raise UserError(f"{expected}. Received: {text or 'nothing'}")
+    return workers, task["index"]

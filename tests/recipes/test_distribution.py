@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import time
 
 import keras
@@ -240,7 +241,26 @@ def test_wrong_tf_config(config, monkeypatch):
         monkeypatch.setenv("TF_CONFIG", config)
     expected = re.escape(f"Received: {config or 'nothing'}")
     with pytest.raises(UserError, match=f"^TF_CONFIG must be .*{expected}$"):
-        distribution.strategy_of("multi-worker")
+        distribution.strategy_of("multi-worker", 32)
+
+
+def test_a_worker_that_waits_for_the_others(tmp_path):
+    """It says whom it waits for, and Ctrl-C ends it: TensorFlow would not let Python's own handlers run."""
+    worker, other = start_workers(tmp_path / "run")
+    other.kill()
+    other.communicate()
+    assert any(line.startswith("waiting for 127.0.0.1:") for line in worker.stderr)
+    time.sleep(1)  # until it does
+    worker.send_signal(signal.SIGINT)
+    worker.communicate()
+    assert worker.returncode == -signal.SIGINT
+
+
+def test_a_batch_that_workers_cannot_share(monkeypatch):
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}}))
+    with pytest.raises(UserError, match=r"^batch_size must be a multiple of the 2 workers. Received: 5$"):
+        distribution.strategy_of("multi-worker", 5)
 
 
 def test_without_a_tpu(monkeypatch):
@@ -250,4 +270,4 @@ def test_without_a_tpu(monkeypatch):
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver
     monkeypatch.setattr(resolver, "connect", connect)
     with pytest.raises(UserError, match=r"no TPU was found \(Please provide"):
-        distribution.strategy_of("tpu")
+        distribution.strategy_of("tpu", 32)

@@ -96,10 +96,19 @@ def test_settings():
     """What differs from the recipe of that name; of a renamed one, from the other runs'."""
     recipe = RECIPES["digits-mobilenetv2-sb"]
     changed = recipe.override(["optimizer.learning_rate=0.2", "seed=3", "epochs=4"])
-    assert report.settings(changed, [recipe]) == "learning_rate=0.2"
+    assert report.settings(changed, [recipe]) == "optimizer.learning_rate=0.2"
+    for key, text in (
+        ("compression.learning_rate", "compression.learning_rate"),  # and not the training's
+        ("compression.epochs", "compression.epochs"),
+        ("model.dropout", "model.dropout"),
+        ("model.attention.dropout", "attention.dropout"),
+        ("model.attention.lambda_init", "lambda_init"),
+    ):
+        value = 2 if "epochs" in key else 0.2
+        assert report.settings(recipe.override([f"{key}={value}"]), [recipe]) == f"{text}={value}"
     mine, other = (each.override(["name=mine"]) for each in (recipe, changed))
-    assert report.settings(mine, [mine, other]) == "learning_rate=0.05"
-    assert report.settings(other, [mine, other]) == "learning_rate=0.2"
+    assert report.settings(mine, [mine, other]) == "optimizer.learning_rate=0.05"
+    assert report.settings(other, [mine, other]) == "optimizer.learning_rate=0.2"
 
 
 def test_before_the_first_epoch(runs, tmp_path, capsys):

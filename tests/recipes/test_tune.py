@@ -1,11 +1,13 @@
 """Tests of python -m recipes.tune."""
 
+import csv
 import re
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from folders import write_classes
 from searches import LAMBDA, RATE, read_trials, run_tune
 
 from recipes import tune
@@ -15,6 +17,7 @@ from recipes.data.objects import Objects
 from recipes.errors import CannotWrite
 from recipes.recipe import Recipe
 from recipes.search import tuner
+from recipes.tasks import task_of
 
 BLOCKS = "model.attention.blocks"
 
@@ -150,6 +153,26 @@ def test_a_detector(tmp_path, monkeypatch):
     assert Recipe.read(tmp_path / "s" / "best.json").model.attention.lambda_init == 0.3
 
 
+def test_networks_are_measured_with_their_classes(trained, tmp_path):
+    """A third class has a weight more for each feature, and a weight of `predictions` is one product."""
+    counts, built = {}, {}
+    for classes in (("cat", "dog"), ("cat", "dog", "emu")):
+        folder = tmp_path / str(len(classes))
+        write_classes(folder / "pictures", classes, count=20)
+        data = (f"data.directory={folder / 'pictures'}", "data.name=image_folder")
+        options = [part for setting in data for part in ("--set", setting)]
+        options += ["--choice", f"{LAMBDA}=0.1", "--front", "madds"]
+        assert run_tune(folder / "s", *options) == 0
+        with (folder / "s" / "front.csv").open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        counts[len(classes)] = int(row["madds"])
+        model = task_of(trained[-1]).compiled_model(trained[-1], len(classes))
+        built[len(classes)] = model.get_layer("predictions").kernel.shape[0]
+        refusing = (*options[:-2], "--max-madds", str(counts[len(classes)] - 1))
+        assert run_tune(folder / "refused", *refusing) == 1
+    assert counts[3] - counts[2] == built[2]
+
+
 def test_trials_that_fail(trained, tmp_path, capsys):
     options = ("--choice", f"{RATE}=0.1,100,0.05", "--choice", "model.width_multiplier=0.1,1.0")
     assert run_tune(tmp_path / "s", *options, "--max-madds", "1000000") == 0
@@ -219,6 +242,21 @@ def test_algorithms(algorithm, trained, tmp_path):
         (("--choice", f"{BLOCKS}=1,2;1,99"), f"{BLOCKS} must be from 1 to 17, which CifarMobileNetV2 has"),
         (("--choice", "seed=1,2"), "--seeds N trains every trial with N of them"),
         (("--choice", "model.attention.experts=2,8"), "model.attention.experts has no effect where"),
+        (
+            ("--choice", "model.attention.positions=expand,project;project,expand"),
+            "every value of a key once. Received: model.attention.positions=expand,project;project,expand",
+        ),
+        (
+            ("--choice", "compression.sparsity=0.3,0.6"),
+            "--choice compression.sparsity has no effect on a training. Received: compression.sparsity=0.3,",
+        ),
+        (("--choice", "name=a,b"), "--choice name has no effect on a training. Received: name=a,b"),
+        (("--algorithm", "hyperband", "--set", "epochs=2"), "hyperband needs at least 3 epochs, or no trial"),
+        (("--seeds", "2", "--set", f"seed={2**31 - 1}"), "seed must be"),
+        (
+            ("--front", "madds", "--algorithm", "bayesian"),
+            "--front needs --algorithm grid or random",
+        ),
         (("--trials", "0"), "--trials must be at least 1. Received: 0"),
         (("--seeds", "0"), "--seeds must be at least 1. Received: 0"),
     ],
