@@ -157,7 +157,7 @@ def _check_names(model, attention, chosen):
         for layer in layers.values():
             if id(layer) not in chosen:
                 continue
-            ends = ["activation"] if layer.activation is not keras.activations.linear else []
+            ends = ["activation"] if _has_activation(layer) else []
             ends += ["context", "sb"] if attention.kind == "sb" else []
             for name in (f"{layer.name}_{end}" for end in ends):
                 if name in layers:
@@ -194,9 +194,13 @@ def _norms_behind(model, chosen):
     return norms
 
 
+def _has_activation(layer):
+    return layer.activation is not keras.activations.linear or layer.activity_regularizer is not None
+
+
 def _activation(layer):
     """The activation of a convolution, and what regularizes it, as a layer: attention is before it."""
-    if layer.activation is keras.activations.linear and layer.activity_regularizer is None:
+    if not _has_activation(layer):
         return lambda x: x
     common = {"activity_regularizer": layer.activity_regularizer, "name": f"{layer.name}_activation"}
     if isinstance(layer.activation, keras.layers.Layer):  # PReLU, for example, which has weights

@@ -22,7 +22,7 @@ def test_equal_trials():
     error = report.standard_error(TRIALS, 200)
     assert error == pytest.approx(0.0202361, rel=1e-5)
     lines = report.table([RATE, GATE], TRIALS, "accuracy", error).splitlines()
-    assert lines[0].split() == ["trial", "learning_rate", "gate", "epochs", "accuracy", "/", "%", "±"]
+    assert lines[0].split() == "trial optimizer.learning_rate gate epochs accuracy / % ±".split()
     ends = (
         "91.00  1.41  best",
         "89.00  0.00  equal to the best",
@@ -34,11 +34,11 @@ def test_equal_trials():
     assert "equal" not in report.table([RATE, GATE], TRIALS, "mean_average_precision")
 
 
-def test_keys_that_end_alike_are_shown_whole():
+def test_keys_that_end_alike_are_shown_as_long_as_they_must_be():
     keys = ["model.dropout", "model.attention.dropout", RATE]
     rows = [Trial("0", dict.fromkeys(keys, "0.1"), 3, (0.9,), "")]
     head = report.table(keys, rows, "accuracy").splitlines()[0].split()
-    assert head[1:5] == ["model.dropout", "model.attention.dropout", "learning_rate", "epochs"]
+    assert head[1:5] == ["model.dropout", "attention.dropout", "optimizer.learning_rate", "epochs"]
 
 
 def test_trials_in_the_middle_of_their_schedule_are_no_rivals():

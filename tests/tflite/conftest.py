@@ -114,6 +114,7 @@ def open_page(browser):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         page = browser.new_page()
+        page.set_default_timeout(120_000)  # milliseconds; of a page that hangs, on however busy a machine
         closing.extend([page.close, server.shutdown, thread.join, server.server_close])
         page.goto(f"http://127.0.0.1:{server.server_port}/")
         idle(page)
