@@ -22,7 +22,7 @@ def test_equal_trials():
     error = report.standard_error(TRIALS, 200)
     assert error == pytest.approx(0.0202361, rel=1e-5)
     lines = report.table([RATE, GATE], TRIALS, "accuracy", error).splitlines()
-    assert lines[0].split() == "trial optimizer.learning_rate gate epochs accuracy / % ±".split()
+    assert " ".join(lines[0].split()) == "trial optimizer.learning_rate gate epochs accuracy / % ±"
     ends = (
         "91.00  1.41  best",
         "89.00  0.00  equal to the best",
