@@ -182,7 +182,7 @@ def plot(runs, path):
     metric = runs[0].metric.replace("_", " ")
     groups = by_recipe(runs).values()
     colors = color_map(len(groups))
-    labels = [_label(group) for group in groups]
+    labels = _labels(groups)
     figure, axes = new_figure(2, 2, (12, 9))
     curves, sizes, costs, lambdas = axes.flat
     for index, group in enumerate(groups):
@@ -190,8 +190,6 @@ def plot(runs, path):
         for number, run in enumerate(group):
             scores = [100 * row[f"val_{run.metric}"] for row in run.log]
             label = None if number else labels[index]
-            if labels.count(label) > 1:  # what the names share says nothing here
-                label = ", ".join(run.row.run for run in group)
             curves.plot([row["epoch"] for row in run.log], scores, ".-", label=label, **style)
             if run.lambdas:
                 lambdas.plot(range(1, len(run.lambdas) + 1), run.lambdas, ".-", **style)
@@ -213,10 +211,14 @@ def plot(runs, path):
     save(figure, path)
 
 
-def _label(group):
-    """What runs that differ in the seed alone are called together."""
-    name = group[0].row.run
-    return name if len(group) == 1 else re.sub(r"[-_ ]*\d+$", "", name) or name
+def _labels(groups):
+    """What runs that differ in the seed alone are called together, other than those of any other group."""
+    names = [[run.row.run for run in group] for group in groups]
+    shared = [each[0] if len(each) == 1 else re.sub(r"[-_ ]*\d+$", "", each[0]) or each[0] for each in names]
+    return [
+        label if shared.count(label) == 1 else ", ".join(each)
+        for label, each in zip(shared, names, strict=True)
+    ]
 
 
 def main(argv=None):

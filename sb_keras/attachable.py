@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Iterable
 
 import keras
 
@@ -172,10 +173,10 @@ def _reason(each, attention):
 
 def _named(found, names):
     """A function that tells whether a layer has one of the names."""
-    names = {names} if isinstance(names, str) else names
-    if not (isinstance(names, (list, tuple, set, frozenset)) and all(isinstance(n, str) for n in names)):
+    received = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+    if not all(isinstance(name, str) for name in received):
         raise ValueError(f"`layers` must be names, or a function of a layer. Received: {names!r}")
-    names = set(names)
+    names = set(received)
     known = {each.layer.name for each in found}
     for name in sorted(names - known):
         close = difflib.get_close_matches(name, known, 1)

@@ -175,6 +175,7 @@ def test_which_layers(trained):
     pointwise = sb_keras.Attention("sb", positions=("expand",), lambda_init=0.0)
     assert attended(sb_keras.attach(trained, pointwise)) == ["wide"]
     assert attended(sb_keras.attach(trained, layers=["stem", "narrow"])) == ["stem", "narrow"]
+    assert attended(sb_keras.attach(trained, layers=(name for name in ("stem",)))) == ["stem"]
     only_separable = sb_keras.attach(trained, layers=lambda layer: layer.name.startswith("sep"))
     assert attended(only_separable) == ["separable"]
     with pytest.raises(ValueError, match=r"Received: 'narow'; did you mean 'narrow'\?"):

@@ -42,7 +42,7 @@ class Cost:
 
     def measure(self, recipes, classes_of):
         """The numbers of the networks of some recipes; `classes_of` is a function of one of these."""
-        networks = [(_network(recipe), classes_of(recipe)) for recipe in recipes]
+        networks = [_network(recipe, classes_of) for recipe in recipes]
         distinct = list(dict.fromkeys(networks))
         numbers = dict(zip(distinct, self.of(distinct), strict=True))
         return [numbers[network] for network in networks]
@@ -55,7 +55,7 @@ class Cost:
             return self.of([network])[0]
 
         def check(recipe):
-            found = number((_network(recipe), classes_of(recipe)))
+            found = number(_network(recipe, classes_of))
             if found > most:
                 found, allowed = (format(each, self.format) for each in (found, most))
                 raise UserError(f"{found} {self.label}; at most {allowed} are allowed")
@@ -63,10 +63,10 @@ class Cost:
         return check
 
 
-def _network(recipe):
-    """A recipe in which only the network counts; its weights need not be there."""
+def _network(recipe, classes_of):
+    """A recipe in which only the network counts, whose weights need not be there; and how many classes."""
     model = dataclasses.replace(recipe.model, weights=None, backbone=None)
-    return Recipe("measured", model, recipe.data)
+    return Recipe("measured", model, recipe.data), classes_of(recipe)
 
 
 def madds(networks):
