@@ -120,6 +120,10 @@ def _terminate():
     raise Terminated
 
 
+def _interrupt():
+    raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def terminating(end):
     """Has SIGTERM within the block call a function instead of ending the process there and then."""
@@ -202,10 +206,14 @@ def start_keras(only=None):
 
 
 @contextlib.contextmanager
-def interruptible():
+def interruptible(end=_interrupt):
     """Repeats Ctrl-C at the end, in case that a library took it for an error of its own.
 
     The block gets a function that repeats it at once, if there was one.
+
+    Args:
+        end: What Ctrl-C calls instead of raising `KeyboardInterrupt` there and then. It raises one if it is
+            to; where it does not, the block ends by itself and nothing is repeated.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -213,13 +221,16 @@ def interruptible():
         return
     interrupted = []
 
-    def interrupt(*args):
-        interrupted.append(True)
-        raise KeyboardInterrupt
+    def interrupt(*_):
+        try:
+            end()
+        except KeyboardInterrupt:
+            interrupted.append(True)
+            raise
 
     def repeat():
         if interrupted:
-            raise KeyboardInterrupt
+            _interrupt()
 
     signal.signal(signal.SIGINT, interrupt)
     try:

@@ -68,6 +68,7 @@ def train(
         CannotWrite: If the disk is full, for example. The same call goes on after the last checkpoint.
         Diverged: If the loss becomes infinite or NaN.
         Terminated: If SIGTERM comes. The same call goes on behind the last step.
+        KeyboardInterrupt: If Ctrl-C comes, likewise; a second one does not wait for the step's end.
         WorkerLost: If another worker is gone.
     """
     recipe, chief = recipe or run.recipe, is_chief(strategy)
@@ -106,7 +107,7 @@ def train(
             snapshots = Snapshots(run.snapshot_file, recipe, steps, checkpoint_minutes, snapshot, writes)
             with (
                 fit_scope_of(strategy),
-                interruptible() as repeat_interrupt,
+                interruptible(snapshots.interrupt) as repeat_interrupt,
                 terminating(snapshots.terminate),
                 lost_workers_reported(strategy),
                 dataset.train.errors_named(),

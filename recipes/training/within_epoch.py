@@ -1,4 +1,4 @@
-"""Checkpoints within an epoch: a kill costs minutes and not an epoch, and SIGTERM costs nothing.
+"""Checkpoints within an epoch: a kill costs minutes and not an epoch, Ctrl-C and SIGTERM nothing.
 
 Such a checkpoint is what an epoch's is, model and optimizer, and besides what lives for an epoch alone: the
 position, the sums of the metrics, the states of the random generators. It is copied between two steps and
@@ -92,13 +92,13 @@ def _variables(model):
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Writes a `Snapshot` every so many minutes, and one when the training is terminated.
+    """Writes a `Snapshot` every so many minutes, and one when the training is interrupted or terminated.
 
     It comes behind the callbacks that give an epoch its learning rate and its random states, which those of a
     snapshot replace, and behind the one that stops at a loss that is none.
 
     None is of an epoch's last step, from which `fit` could not go on: the one before is held until the
-    evaluation is over, which may take longer than who terminates us waits.
+    evaluation is over, which may take longer than who ends us waits.
 
     Args:
         path: Of the file.
@@ -115,7 +115,7 @@ class Snapshots(keras.callbacks.Callback):
         self.seconds, self.begin, self.writes = 60 * minutes, begin, writes
         self._writer = concurrent.futures.ThreadPoolExecutor(1)
         self._held = self._writing = None
-        self._terminated = self._in_steps = False
+        self._in_steps, self._ending = False, None
 
     def on_epoch_begin(self, epoch, logs=None):
         position = self.begin.position if self.begin else Position()
@@ -134,14 +134,14 @@ class Snapshots(keras.callbacks.Callback):
             # `fit` would go on for the steps that were done before; see `on_epoch_end`.
             self.model.stop_training = True
         elif self.writes:
-            is_due = self._terminated or now - self._written >= self.seconds
+            is_due = self._ending or now - self._written >= self.seconds
             if is_due or step == self.steps - self.at_once:
                 snapshot = Snapshot.of(self.model, Position(self._epoch, step, now - self._started))
                 if snapshot.is_finite:  # else nobody is to go on from it
                     self._held = snapshot
             if is_due and self._held:
                 self._write()
-        if self._terminated:
+        if self._ending:
             self._end()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -150,13 +150,22 @@ class Snapshots(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self._forget()
 
-    def terminate(self):
-        """Ends the training: behind the step that is going on, at once where none is.
+    def interrupt(self):
+        """Ends the training: behind the step that is going on; at once where none is, or when asked again.
 
         Raises:
-            Terminated: In the latter case.
+            KeyboardInterrupt: In the latter cases.
         """
-        self._terminated = True
+        if self._ending:
+            raise KeyboardInterrupt
+        self._end_with(KeyboardInterrupt)
+
+    def terminate(self):
+        """As `interrupt`, with `Terminated`; asked again, as some who end a process do, it still waits."""
+        self._end_with(Terminated)
+
+    def _end_with(self, kind):
+        self._ending = kind
         if not self._in_steps:
             self._end()
 
@@ -164,7 +173,7 @@ class Snapshots(keras.callbacks.Callback):
         if not self._in_steps and self._held:
             self._write()
         self._wait()
-        raise Terminated
+        raise self._ending
 
     def _write(self):
         self._wait()

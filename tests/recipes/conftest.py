@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 import keras
 import pytest
@@ -52,6 +53,14 @@ def run_train():
             keras.config.set_dtype_policy(policy)
 
     return run_train
+
+
+@pytest.fixture
+def sigint():
+    """Has SIGINT raise a `KeyboardInterrupt`, also where a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

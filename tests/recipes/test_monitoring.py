@@ -34,15 +34,8 @@ def run_steps(losses):
     return fetched
 
 
-@pytest.fixture
-def ctrl_c():
-    """Has SIGINT raise a `KeyboardInterrupt`, also where a shell's background job ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_an_interrupt_that_was_swallowed_is_repeated(ctrl_c):
+@pytest.mark.usefixtures("sigint")
+def test_an_interrupt_that_was_swallowed_is_repeated():
     """As of a Ctrl-C that came while a library was in a callback of its own."""
     seen = []
 

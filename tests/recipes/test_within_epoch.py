@@ -50,6 +50,10 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+def ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
 def terminate():
     signal.raise_signal(signal.SIGTERM)
 
@@ -72,13 +76,14 @@ def test_going_on_from_a_step(step, undisturbed, tmp_path, run_train, monkeypatc
     assert not run.snapshot_file.exists()
 
 
-def test_sigterm_within_an_epoch(undisturbed, tmp_path, run_train, monkeypatch, capsys):
+@pytest.mark.usefixtures("sigint")
+def test_ctrl_c_within_an_epoch(undisturbed, tmp_path, run_train, monkeypatch, capsys):
     """No step is lost, not even the one that was going on."""
     run = RunDirectory(tmp_path / "a run")
     with monkeypatch.context() as patch:
-        patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(7, terminate))
-        assert run_train(run.path, *SETTINGS) == 75
-    assert f"terminated. To go on: python -m recipes.train digits-mobilenetv2-sb --run-dir '{run.path}'" in (
+        patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(7, ctrl_c))
+        assert run_train(run.path, *SETTINGS) == 130
+    assert f"interrupted. To go on: python -m recipes.train digits-mobilenetv2-sb --run-dir '{run.path}'" in (
         capsys.readouterr().err
     )
     assert run_train(run.path, *SETTINGS) == 0
@@ -244,6 +249,32 @@ def test_a_failed_write_ends_the_training(tmp_path):
         model.fit(np.zeros((4, 4)), np.zeros((4, 4)), 1, callbacks=[snapshots], verbose=0)
     with pytest.raises(Terminated):
         Snapshots(tmp_path / "file.npz", recipe, 4, minutes=0).terminate()
+
+
+@pytest.mark.parametrize("end", ["interrupt", "terminate"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_end_of_a_step_is_waited_for(end, times, tmp_path):
+    """Asked twice, Ctrl-C does not wait, for a step that hangs; SIGTERM does: some send several."""
+    snapshots = Snapshots(tmp_path / "file.npz", types.SimpleNamespace(steps_per_execution=1), 5, minutes=60)
+    done = []
+
+    def begin(batch, logs=None):
+        for _ in range(times if batch == 2 else 0):
+            getattr(snapshots, end)()
+
+    steps = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=begin, on_train_batch_end=lambda batch, logs: done.append(batch)
+    )
+    data = np.zeros((5, 4), "float32")
+    with pytest.raises(KeyboardInterrupt) as error:
+        compiled(4).fit(data, data, 1, callbacks=[steps, snapshots], verbose=0)
+    assert error.type is (KeyboardInterrupt if end == "interrupt" else Terminated)
+    if (end, times) == ("interrupt", 2):
+        assert done == [0, 1]
+        assert not snapshots.path.exists()
+    else:
+        assert done == [0, 1, 2]
+        assert Snapshot.read(snapshots.path).position == Position(0, 3)
 
 
 def test_time_left_after_a_part_of_an_epoch(monkeypatch, capsys):
