@@ -25,6 +25,7 @@ import threading
 import keras
 
 from recipes.errors import UserError
+from recipes.keras_file import variables_of_one_name
 from recipes.tasks import task_of
 from sb_keras.graph import inner_layers, skip_symbolic_build
 
@@ -69,14 +70,16 @@ def strategy_of(name, batch_size):
     return tf.distribute.TPUStrategy(resolver)
 
 
+@contextlib.contextmanager
 def scope_of(strategy):
     """The context in which models are to be made."""
-    return strategy.scope() if strategy else contextlib.nullcontext()
+    with strategy.scope() if strategy else contextlib.nullcontext(), variables_of_one_name():
+        yield
 
 
 def fit_scope_of(strategy):
     """The context in which they are to be trained; a strategy of TensorFlow's belongs to the model."""
-    return scope_of(strategy if is_data_parallel(strategy) else None)
+    return strategy.scope() if is_data_parallel(strategy) else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

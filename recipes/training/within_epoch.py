@@ -142,7 +142,7 @@ class Snapshots(keras.callbacks.Callback):
             if is_due and self._held:
                 self._write()
         if self._ending:
-            self._end()
+            self._end(self._ending)
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.stop_training = False
@@ -167,13 +167,13 @@ class Snapshots(keras.callbacks.Callback):
     def _end_with(self, kind):
         self._ending = kind
         if not self._in_steps:
-            self._end()
+            self._end(kind)
 
-    def _end(self):
+    def _end(self, kind):
         if not self._in_steps and self._held:
             self._write()
         self._wait()
-        raise self._ending
+        raise kind
 
     def _write(self):
         self._wait()
