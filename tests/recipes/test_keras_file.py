@@ -23,8 +23,9 @@ def names(model):
 
 
 def test_keras_knows_them_apart(tmp_path):
+    keras.utils.clear_session()  # layers are numbered from 0
     expected = network()
-    keras.utils.clear_session()  # or the layers of the second have other numbers
+    keras.utils.clear_session()
     with variables_of_one_name():
         model = network()
     assert names(model) == {"variable:0"}
