@@ -77,13 +77,16 @@ def test_going_on_from_a_step(step, undisturbed, tmp_path, run_train, monkeypatc
 
 
 @pytest.mark.usefixtures("sigint")
-def test_ctrl_c_within_an_epoch(undisturbed, tmp_path, run_train, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("end", "code", "word"), [(ctrl_c, 130, "interrupted"), (terminate, 75, "terminated")]
+)
+def test_a_signal_within_an_epoch(end, code, word, undisturbed, tmp_path, run_train, monkeypatch, capsys):
     """No step is lost, not even the one that was going on."""
     run = RunDirectory(tmp_path / "a run")
     with monkeypatch.context() as patch:
-        patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(7, ctrl_c))
-        assert run_train(run.path, *SETTINGS) == 130
-    assert f"interrupted. To go on: python -m recipes.train digits-mobilenetv2-sb --run-dir '{run.path}'" in (
+        patch.setattr(StopOnDivergence, "on_train_batch_end", at_step(7, end))
+        assert run_train(run.path, *SETTINGS) == code
+    assert f"{word}. To go on: python -m recipes.train digits-mobilenetv2-sb --run-dir '{run.path}'" in (
         capsys.readouterr().err
     )
     assert run_train(run.path, *SETTINGS) == 0
