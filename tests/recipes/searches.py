@@ -8,6 +8,7 @@ from recipes import tune
 from recipes.command import exit_code
 
 LAMBDA, RATE = "model.attention.lambda_init", "optimizer.learning_rate"
+BLOCKS = "model.attention.blocks"
 
 
 def run_tune(directory, *options, epochs=1):

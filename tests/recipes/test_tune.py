@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from folders import write_classes
-from searches import LAMBDA, RATE, read_trials, run_tune
+from searches import BLOCKS, LAMBDA, RATE, read_trials, run_tune
 
 from recipes import tune
 from recipes.command import exit_code
@@ -18,8 +18,6 @@ from recipes.errors import CannotWrite
 from recipes.recipe import Recipe
 from recipes.search import tuner
 from recipes.tasks import task_of
-
-BLOCKS = "model.attention.blocks"
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 

@@ -1,9 +1,7 @@
 """Tests of what `recipes.tune` refuses: in one line, before anything is trained or written."""
 
 import pytest
-from searches import LAMBDA, run_tune
-
-BLOCKS = "model.attention.blocks"
+from searches import BLOCKS, LAMBDA, run_tune
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_network")]
 
